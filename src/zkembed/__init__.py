@@ -1,0 +1,1 @@
+"""zkembed: in-process replicated state. See README.md and ARCHITECTURE.md."""
