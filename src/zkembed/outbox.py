@@ -1,0 +1,107 @@
+"""What waits to be sent on one link, in order: messages, and streams that are read from disk when their turn comes.
+
+Messages that queued while the socket was busy leave together in one frame. Bounded: beyond its byte budget a link is given
+up (rule B-13); streams are not counted, since they are read only as fast as the link takes them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from zlib import crc32
+
+from .bell import Bell
+from .record import Record
+from .transport.base import Link
+from .zab.codec import encode_frame
+from .zab.effects import SendRecords, SendSnapshot
+from .zab.messages import Entries, Message, Proposal, Request, SnapChunk
+
+QUEUED_BYTES_MAX = 64 * 2**20
+FRAME_BYTES = 2 * 2**20
+"""A frame is closed once it holds this much; one message may take it beyond."""
+
+OVERHEAD_BYTES = 64
+RECORD_OVERHEAD_BYTES = 8
+
+Item = Message | SendSnapshot | SendRecords
+
+
+class Outbox:
+    """Invariant: ``_bytes`` is the sum of the sizes of the queued messages."""
+
+    def __init__(self) -> None:
+        self._items: deque[Item] = deque()
+        self._bytes = 0
+        self._bell = Bell()
+        self.last = False
+        """Nothing follows what is queued: close the link behind it."""
+
+    def put(self, message: Message) -> bool:
+        """Queue a message; False if the link is over its budget."""
+        self._items.append(message)
+        self._bytes += size_of(message)
+        self._bell.ring()
+        return self._bytes <= QUEUED_BYTES_MAX
+
+    def put_source(self, source: SendSnapshot | SendRecords) -> None:
+        self._items.append(source)
+        self._bell.ring()
+
+    def finish(self) -> None:
+        self.last = True
+        self._bell.ring()
+
+    async def wait(self) -> None:
+        """Until something is queued, or nothing ever will be. A checkpoint."""
+        await self._bell.wait()
+
+    def take(self) -> bytes | SendSnapshot | SendRecords | None:
+        """The next frame, made of all messages up to the next stream; or that stream; None if nothing is queued."""
+        items = self._items
+        if not items:
+            return None
+        if isinstance(items[0], (SendSnapshot, SendRecords)):
+            return items.popleft()  # type: ignore[return-value]
+        messages: list[Message] = []
+        taken = 0
+        while items and taken < FRAME_BYTES and not isinstance(items[0], (SendSnapshot, SendRecords)):
+            message = items.popleft()
+            taken += size_of(message)  # type: ignore[arg-type]
+            messages.append(message)  # type: ignore[arg-type]
+        self._bytes -= taken
+        return encode_frame(messages)
+
+    @staticmethod
+    def snapshot_frame(source: SendSnapshot, index: int, chunk: bytes, *, last: bool) -> bytes:
+        return encode_frame((SnapChunk(source.epoch, source.base, index, chunk, crc32(chunk), last),))
+
+    @staticmethod
+    def records_frame(source: SendRecords, records: Sequence[Record]) -> bytes:
+        return encode_frame((Entries(source.epoch, tuple(records)),))
+
+
+class PeerLink:
+    """A link with its number (the core's name for it) and what waits to be sent on it."""
+
+    __slots__ = ("closed_by_us", "id", "link", "outbox")
+
+    def __init__(self, id: int, link: Link) -> None:
+        self.id = id
+        self.link = link
+        self.outbox = Outbox()
+        self.closed_by_us = False
+
+    def close(self) -> None:
+        self.link.close()
+
+
+def size_of(message: Message) -> int:
+    """About how many bytes it takes on the wire."""
+    if isinstance(message, (Proposal, Entries)):
+        return OVERHEAD_BYTES + sum(len(record.encoded) + RECORD_OVERHEAD_BYTES for record in message.records)
+    if isinstance(message, Request):
+        return OVERHEAD_BYTES + sum(len(entry) + RECORD_OVERHEAD_BYTES for entry in message.entries)
+    if isinstance(message, SnapChunk):
+        return OVERHEAD_BYTES + len(message.data)
+    return OVERHEAD_BYTES
