@@ -1,0 +1,1 @@
+"""The replicated state machine: znodes, sessions, watches. Pure: values in, values out."""
