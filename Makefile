@@ -63,10 +63,11 @@ $(VENV)/pyvenv.cfg: $(STAMPS)/python
 		echo "Install one (Debian, Ubuntu: apt install python3 python3-venv), or name it: make PYTHON=/path/to/python3.13" >&2; \
 		exit 1; fi
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "zkembed needs Python 3.11 or newer; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; exit 1; }
+		echo "zkembed needs Python 3.11 or newer; PYTHON=$(PYTHON) is not that: $$($(PYTHON) --version 2>&1)" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make virtual environments: its modules venv and ensurepip are missing." >&2; \
 		echo "Debian and Ubuntu keep them in a package of their own: apt install python3-venv" >&2; exit 1; }
+	@echo "$(PYTHON)" > $(STAMPS)/python
 	@echo "making $(VENV) with $$($(PYTHON) --version)"
 	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
