@@ -224,9 +224,7 @@ class Driver:
         reason = "cancelled"
         try:
             self._input(
-                partial(
-                    self.replica.link_up, peer.id, remote.node_id, remote.storage_id, remote.incarnation, purpose, link.outbound
-                )
+                partial(self.replica.link_up, peer.id, remote.node_id, remote.storage_id, remote.incarnation, purpose, link.outbound)
             )
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run_writer, peer, name=self._name(f"peer[{remote.node_id}].writer"))

@@ -35,7 +35,9 @@ class SessionState(Enum):
 
 
 class Watcher(Protocol):
-    """Whoever is told of events. Both methods are plain, never block and never raise."""
+    """Whoever is told of events, told apart by identity. Both methods are plain, never block and never raise."""
+
+    def __hash__(self) -> int: ...
 
     def deliver(self, event: WatchedEvent) -> None:
         """Called in zxid order, before the session can read the new state (rule W3)."""

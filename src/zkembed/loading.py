@@ -50,4 +50,3 @@ async def load_snapshot(log: Log, base: int, aside: Aside) -> tuple[Tree, int]:
         return loader.finish(), reader.info.chain
     finally:
         reader.close()
-

@@ -341,5 +341,3 @@ class LocalNode:
 
 def missing(verb: str, path: str, tree: Tree) -> NoNodeError:
     return NoNodeError(f"{verb} {path!r}: no such znode (zxid {to_hex(tree.applied)})")
-
-

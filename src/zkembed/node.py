@@ -135,7 +135,7 @@ class Node:
         return Replica(
             peer=peer,
             tree=tree,
-            applied_chain=base.chain,
+            chain=base.chain,
             identity=recovered.identity,
             limits=OpLimits(config.data_bytes_max, config.txn_bytes_max),
             snapshot_every=round(config.snapshot_every * chance.uniform(0.75, 1.25)) or 1,
@@ -196,9 +196,7 @@ class Node:
 
     # --- leaving ------------------------------------------------------------------------------------------------------
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
         try:
             swallowed = self._body.__exit__(kind, error, trace)
         except BaseException as remaining:
@@ -296,5 +294,3 @@ def _only(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-

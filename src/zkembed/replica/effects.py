@@ -40,9 +40,10 @@ class SessionChanged:
 
 @frozen
 class LoadState:
-    """Read the own snapshot at ``base``, feed it to a tree.snapshot.Loader in slices, and call ``Replica.state_loaded``."""
+    """Read the own snapshot at ``base`` (0: the empty state), apply the own records (base, upto], and call ``Replica.state_loaded``."""
 
     base: int
+    upto: int
 
 
 @frozen

@@ -130,7 +130,8 @@ class LocalSession:
         place = self.queued.index(call)
         before = self.queued[place - 1] if place else (self.handed[-1] if self.handed else None)
         del self.queued[place]
-        for waiting in (*self.reads, *self.barriers):
+        behind: list[Read | Barrier] = [*self.reads, *self.barriers]
+        for waiting in behind:
             if waiting.after is call:
                 waiting.after = before
         return True

@@ -54,6 +54,10 @@ class Watches:
         """How many watches are set."""
         return sum(map(len, self._watchers.values()))
 
+    def __contains__(self, watcher: object) -> bool:
+        """Whether the watcher has any watch left."""
+        return watcher in self._watchers
+
     def add(self, watcher: Hashable, path: str, mode: WatchMode) -> None:
         """Set a watch; setting it twice is the same as once.
 
