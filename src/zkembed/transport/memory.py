@@ -40,6 +40,14 @@ class _Listener:
     limits: Limits
 
 
+@frozen
+class FabricStatistics:
+    """link_ends: ends of connections that have not ended, those still shaking hands included.  listeners: nodes that serve."""
+
+    link_ends: int
+    listeners: int
+
+
 class Fabric:
     """The network between the transports made by it.  delay: seconds one way, unless said otherwise for a pair."""
 
@@ -60,6 +68,9 @@ class Fabric:
         transport = MemoryTransport(self, node_id, Limits() if limits is None else limits)
         self._transports.setdefault(node_id, []).append(transport)
         return transport
+
+    def statistics(self) -> FabricStatistics:
+        return FabricStatistics(len(self._links), len(self._listeners))
 
     # --- faults ------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from .base import Hello, Limits, LinkError
 from .framing import FrameSplitter, encode_frame
 from .wire import Wire
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 128 * 1024
 
 
 class TcpLink(Wire):

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Hashable
 
 from attrs import define
 
 LOG_INTERVAL = 10.0
 KEYS_MAX = 64
-_OTHERS = "others"
 
 logger = logging.getLogger("zkembed.transport")
 
 
 @define
 class _Kept:
-    """logged: when this kind was last logged, seconds.  left_out: how often it came since."""
+    """logged: when this kind was last logged, seconds; -inf: never.  left_out: how often it came since."""
 
-    logged: float
+    logged: float = -math.inf
     left_out: int = 0
 
 
@@ -29,33 +29,39 @@ class ThrottledLog:
     count as one more kind, so that neither the memory nor the log grows with what a peer invents.
     """
 
-    __slots__ = ("_interval", "_kept", "_keys_max", "_target")
+    __slots__ = ("_interval", "_kept", "_keys_max", "_others", "_target")
 
     def __init__(self, interval: float = LOG_INTERVAL, keys_max: int = KEYS_MAX, *, target: logging.Logger = logger) -> None:
         self._target = target
         self._interval = interval
         self._keys_max = keys_max
-        # Invariant: ordered by ``logged``, oldest first.
+        # Invariant: ordered by ``logged``, oldest first; at most ``keys_max``.
         self._kept: dict[Hashable, _Kept] = {}
+        self._others = _Kept()
 
     def warning(self, key: Hashable, message: str, now: float) -> None:
-        """Log ``message``, unless its key was logged less than an interval before ``now``. now: seconds."""
-        key = self._place_for(key, now)
-        kept = self._kept.get(key)
-        if kept is not None and now - kept.logged < self._interval:
+        self.log(logging.WARNING, key, message, now)
+
+    def log(self, level: int, key: Hashable, message: str, now: float) -> None:
+        """Log ``message``, unless its key was logged less than an interval before ``now``. level: as in ``logging``.  now: seconds."""
+        kept = self._kept_for(key, now)
+        if now - kept.logged < self._interval:
             kept.left_out += 1
             return
-        left_out = 0 if kept is None else kept.left_out
-        self._kept.pop(key, None)
-        self._kept[key] = _Kept(now)
-        self._target.log(level, "%s%s", message, f" (and {left_out} more of the kind since it was last logged)" if left_out else "")
+        rest = f" (and {kept.left_out} more of the kind since it was last logged)" if kept.left_out else ""
+        self._target.log(level, "%s%s", message, rest)
+        kept.logged, kept.left_out = now, 0
+        if kept is not self._others:
+            self._kept.pop(key, None)
+            self._kept[key] = kept
 
-    def _place_for(self, key: Hashable, now: float) -> Hashable:
-        """``key``, or the key of all that find no place."""
-        if key in self._kept or len(self._kept) < self._keys_max:
-            return key
+    def _kept_for(self, key: Hashable, now: float) -> _Kept:
+        """What is kept of ``key``, or of all that find no place."""
+        kept = self._kept.get(key)
+        if kept is not None or len(self._kept) < self._keys_max:
+            return kept or _Kept()
         oldest = next(iter(self._kept))
         if now - self._kept[oldest].logged < self._interval:
-            return _OTHERS
+            return self._others
         del self._kept[oldest]
-        return key
+        return _Kept()
