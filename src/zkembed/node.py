@@ -237,10 +237,10 @@ class Node:
         if self._driver is not None:
             self._driver.changed.unpark_all()
         if self._nursery is not None:
-            self._nursery.cancel_scope.cancel(reason=f"zkembed: node {self.config.node_id} is being left")
-            manager, self._nursery_manager, self._nursery = self._nursery_manager, None, None
-            with trio.CancelScope(shield=True):
-                await manager.__aexit__(None, None, None)
+            manager, nursery, self._nursery_manager, self._nursery = self._nursery_manager, self._nursery, None, None
+            nursery.cancel_scope.shield = True  # What is cancelled outside must not cut the tidying short.
+            nursery.cancel_scope.cancel(reason=f"zkembed: node {self.config.node_id} is being left")
+            await manager.__aexit__(None, None, None)
         if self._log is not None:
             log, self._log = self._log, None
             with trio.move_on_after(LOG_CLOSE_TIMEOUT, shield=True):
