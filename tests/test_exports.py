@@ -14,6 +14,7 @@ import typing
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import Enum
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -26,9 +27,17 @@ from zkembed.errors import ZkError
 ERRORS = """
     ZkError
     BadArgumentsError ConfigError NoNodeError NodeExistsError BadVersionError NotEmptyError NoChildrenForEphemeralsError
-    NoAuthError InvalidAclError DataTooLargeError QuotaExceededError LimitReachedError TransactionError LockBusyError NoInstanceError
-    SessionExpiredError LockLostError BrokenBarrierError NodeStartError NodeFailedError StorageError CorruptLogError
+    DataTooLargeError LimitReachedError TransactionError LockBusyError
+    SessionExpiredError LockLostError NodeStartError NodeFailedError StorageError CorruptLogError
     InternalError
+"""
+# Named in errors.py for what is not built yet (access control, quotas, registries, barriers): public with whatever raises them.
+ERRORS_NOT_YET = """
+    NoAuthError InvalidAclError QuotaExceededError NoInstanceError BrokenBarrierError
+"""
+# A peer's misbehaviour never reaches the application (rule N-4).
+ERRORS_OF_PEERS = """
+    DecodeError ProtocolError
 """
 NAMES = """
     Config Node serve Client Role NodeStatistics
@@ -72,6 +81,8 @@ def plain_exports(source: str) -> list[str]:
         match node:
             case ast.ImportFrom(module="__future__") | ast.Expr(value=ast.Constant()):
                 pass
+            case ast.Assign(targets=[ast.Name(id="__version__")]):
+                pass
             case ast.ImportFrom(names=aliases):
                 faults += [f"line {node.lineno}: {alias.name}" for alias in aliases if alias.asname != alias.name]
             case _:
@@ -91,11 +102,14 @@ def test_errors_are_zk_errors(name: str) -> None:
     assert issubclass(error, ZkError)
 
 
-def test_every_error_of_the_errors_file_is_public_but_the_peers() -> None:
-    """A peer's misbehaviour never reaches the application (rule N-4)."""
+def test_every_error_is_public_or_has_a_reason_not_to_be() -> None:
     errors = importlib.import_module("zkembed.errors")
     defined = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, ZkError)}
-    assert defined - set(ERRORS.split()) == {"DecodeError", "ProtocolError"}
+    assert defined == set((ERRORS + ERRORS_NOT_YET + ERRORS_OF_PEERS).split())
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert getattr(zkembed, "__version__", None) == version("zkembed")
 
 
 # --- docstrings ------------------------------------------------------------------------------------------------------
