@@ -9,6 +9,7 @@ import pytest
 from zkembed.durable import Epochs, SnapshotInfo
 from zkembed.errors import CorruptLogError, InternalError, StorageError
 from zkembed.log.base import Log
+from zkembed.record import Record
 from zkembed.zxid import EMPTY
 
 from .helpers import CLUSTER, NODE_ID, behind, chunks_at, everything, history, install, open_log, read_all, state_at, write_snapshot
@@ -362,7 +363,7 @@ def keeps_what_a_reader_needs(place: Place) -> None:
     log.purge()
     log.truncate(records[180].zxid)
     install(log, history(8, epoch=9)[5], history(8, epoch=9)[6:])
-    rest = []
+    rest: list[Record] = []
     while found := reader.read(500):
         rest += found
     assert rest == records[1:190]

@@ -91,7 +91,7 @@ def everything(log: Log, recovered: Recovered) -> list[Record]:
 
 def small(disk: SimulatedDisk | None = None, *, durable: bool = True) -> MemoryLog:
     """A log whose limits are so low that a few records meet all of them."""
-    return MemoryLog(disk, durable, segment_bytes=1500, reserve_bytes=1024, extend_bytes=256, random_bytes=Bytes())
+    return MemoryLog(disk, durable, segment_bytes=700, reserve_bytes=1024, extend_bytes=256, random_bytes=Bytes())
 
 
 class Bytes:

@@ -10,7 +10,7 @@ Every changing operation is one step. A test may cut the power before any step, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from attrs import define, frozen
 
@@ -250,12 +250,14 @@ class SimulatedDisk(Disk):
                 self._apply(entry)
         self._entries.clear()
         self._cached = dict(self._durable)
-        self._power_on()
+        self._off = self._locked = False
+        self.die_at = None
+        self.fail_at.clear()
         self.boots += 1
 
     def kill(self) -> None:
-        """Only the process died: the cache is as it was, the lock is free."""
-        self._power_on()
+        """Only the process died: the cache is as it was, the lock is free, and so are faults still to come."""
+        self._locked = False
 
     def read(self, name: str) -> bytes:
         return bytes(self._cached[name].cached)
@@ -287,8 +289,7 @@ class SimulatedDisk(Disk):
                 unique.setdefault(id(inode), (name, inode))
         return list(unique.values())
 
-    def _settle(self, inode: _Inode, choice: object) -> None:
-        assert hasattr(choice, "__next__")
+    def _settle(self, inode: _Inode, choice: Iterator[bool]) -> None:
         for offset, data in inode.limbo + inode.pending:
             for at, piece in _blocks(offset, data):
                 if next(choice):
@@ -306,8 +307,3 @@ class SimulatedDisk(Disk):
         if self._durable.get(entry.old) is entry.inode:
             del self._durable[entry.old]
         self._durable[entry.name] = entry.inode
-
-    def _power_on(self) -> None:
-        self._off = self._locked = False
-        self.die_at = None
-        self.fail_at.clear()
