@@ -18,6 +18,7 @@ from ..errors import DecodeError, ZkError
 from .ops import (
     CSEQ_MAX,
     SESSION_MAX,
+    ZNODE_OPS,
     Check,
     CheckAbsent,
     CloseIncarnations,
@@ -64,20 +65,21 @@ def decode_entry(data: bytes, *, exact: bool = False) -> Entry:
     values = decode(data) if exact else decode_prefix(data)
     if type(values) is not list or len(values) <= _HEADER:
         raise DecodeError("an entry is an array of at least four")
-    session, cseq, ack_below, *fields = values
-    op = _decode_op(fields)
-    if not (type(session) is type(cseq) is type(ack_below) is int and _header_fits(session, cseq, ack_below, op)):
-        raise DecodeError("the header of the entry does not fit its operation")
-    return Entry(session, cseq, ack_below, op)
+    op = _decode_op(values[_HEADER], values[_HEADER + 1 :])
+    session, cseq, ack_below = values[:_HEADER]
+    if type(session) is type(cseq) is type(ack_below) is int:
+        if 0 < ack_below <= cseq <= CSEQ_MAX and 0 < session <= SESSION_MAX and type(op) in _REQUESTS:
+            return Entry(session, cseq, ack_below, op)
+        if _header_fits(session, cseq, ack_below, op):
+            return Entry(session, cseq, ack_below, op)
+    raise DecodeError("the header of the entry does not fit its operation")
 
 
 def _header_fits(session: int, cseq: int, ack_below: int, op: Op) -> bool:
+    """The rarer cases: the owner's own close, a creation, and what the leader asks for itself."""
     if cseq:
-        if not (0 < session <= SESSION_MAX and 0 < ack_below <= cseq <= CSEQ_MAX):
-            return False
-        if type(op) is CloseSession:
-            return op.session == session and not op.expired
-        return type(op) is not OpenSession and type(op) is not CloseIncarnations
+        numbered = 0 < ack_below <= cseq <= CSEQ_MAX
+        return numbered and type(op) is CloseSession and op.session == session and not op.expired
     if ack_below:
         return False
     if type(op) is OpenSession:
@@ -85,13 +87,12 @@ def _header_fits(session: int, cseq: int, ack_below: int, op: Op) -> bool:
     return session == 0 and ((type(op) is CloseSession and op.expired) or type(op) is CloseIncarnations)
 
 
-def _decode_op(fields: list[Any]) -> Op:
-    code = fields[0]
+def _decode_op(code: object, fields: list[Any]) -> Op:
     make = _DECODERS.get(code) if type(code) is int else None
     if make is None:
         raise DecodeError("unknown operation")
     try:
-        op = make(*fields[1:])
+        op = make(*fields)
         op.check()
     except (ZkError, TypeError) as error:
         # TypeError: a wrong number of fields; every field's own type is looked at by ``check``.
@@ -118,6 +119,7 @@ def _decode_fail(code: object) -> Fail:
 
 
 _ZNODE_CODES = (_CREATE, _ENSURE, _SET, _DELETE, _CHECK, _ABSENT)
+_REQUESTS = ZNODE_OPS | {Multi, Fail}
 _ERROR_CODES = {int(code): code for code in ErrorCode}
 
 _DECODERS: dict[int, Callable[..., Op]] = {

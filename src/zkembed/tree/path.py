@@ -30,6 +30,8 @@ def check_path(path: str, *, sequential: bool = False) -> None:
 
     sequential: of a sequential create, which appends digits: it may then end in "/", or in "." and "..".
     """
+    if not sequential and type(path) is str and len(path) <= PATH_CHARS_MAX and _VALID(path) is not None:
+        return
     if not isinstance(path, str):
         raise BadArgumentsError(f"a path must be str, not {type(path).__name__}")
     whole, chars_max = (path + "1", PATH_CHARS_MAX - SEQUENCE_CHARS_MAX) if sequential else (path, PATH_CHARS_MAX)
