@@ -44,14 +44,14 @@ NAMES = """
     Znode Created Stat Transaction Pending sequence_number
     Watch WatchedEvent EventKind EventStream StreamStatistics
     Session SessionState
-    Lock Election
+    Lock Election Held
 """
 PUBLIC = frozenset((ERRORS + NAMES).split())
 
 # Modules that users import by name, with what they must hold at least.
 MODULES = {
     "zkembed.abc": ("Log", "RecordReader", "SnapshotReader", "SnapshotWriter", "Transport", "Link", "LinkError"),
-    "zkembed.recipes": ("Lock", "Election"),
+    "zkembed.recipes": ("Lock", "Election", "Held"),
     "zkembed.testing": ("open_ensemble",),
 }
 
