@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
@@ -39,6 +40,8 @@ from .zab.codec import decode_frame
 READ_BYTES = 2**20
 
 Waiting = Call | Read | Barrier
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Driver:
@@ -61,7 +64,7 @@ class Driver:
         self._disk_busy = False
         self._link_ids = 0
         self._nursery: trio.Nursery | None = None
-        self._throttle = ThrottledLog(self.logger)
+        self._throttle = ThrottledLog(target=self.logger)
         # The log's own thread: never the application's default limiter, which it may have filled (T12).
         self._disk_limiter = trio.CapacityLimiter(1)
         self._side_limiter = trio.CapacityLimiter(2)
@@ -148,7 +151,7 @@ class Driver:
             effect.ticket.waiter = None
             trio.lowlevel.reschedule(waiter)  # type: ignore[arg-type]
 
-    async def wait(self, ticket: Waiting, give_up: Callable[[], None]) -> None:
+    async def wait(self, ticket: Waiting, give_up: Callable[[], object]) -> None:
         """Park until the ticket is settled. Cancelled: ``give_up`` is called, and nobody waits for it any more."""
         if ticket.settled:
             await trio.lowlevel.cancel_shielded_checkpoint()
@@ -350,12 +353,12 @@ class Driver:
     def disk_idle(self) -> bool:
         return not self._disk_queue and not self._disk_busy
 
-    async def _aside(self, call: Callable[..., object], *args: object) -> object:  # type: ignore[explicit-any]
+    async def _aside(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
         """A reading or snapshot call that may block, beside the log's own thread."""
         if self.log.inline:
             await trio.lowlevel.checkpoint()
             return call(*args)
-        return await trio.to_thread.run_sync(partial(call, *args), limiter=self._side_limiter)
+        return await trio.to_thread.run_sync(call, *args, limiter=self._side_limiter)
 
     # --- snapshots ----------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,9 @@ every call says so: trio.ClosedResourceError after its block was left, NodeFaile
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 import trio
 
 from .driver import Driver, Waiting
@@ -21,6 +24,9 @@ from .tree.tree import Tree
 from .tree.watches import WatchMode
 from .zab.effects import Role
 from .zxid import to_hex
+
+
+T = TypeVar("T")
 
 
 class Gate:
@@ -134,11 +140,11 @@ class LocalEndpoint(Endpoint):
             raise ticket.error
         return public(ticket.outcome, ticket.zxid)
 
-    async def _wait(self, ticket: Waiting, give_up: object) -> None:
+    async def _wait(self, ticket: Waiting, give_up: Callable[[], object]) -> None:
         self._gate.check()
         self._waiting[ticket] = None
         try:
-            await self._driver.wait(ticket, give_up)  # type: ignore[arg-type]
+            await self._driver.wait(ticket, give_up)
         finally:
             del self._waiting[ticket]
         if not ticket.settled:
@@ -156,7 +162,7 @@ class LocalEndpoint(Endpoint):
     # --- reads --------------------------------------------------------------------------------------------------------
 
     async def get(self, path: str, watcher: Watcher | None) -> Znode:
-        return await self._read(lambda tree: self._get(tree, path, watcher))  # type: ignore[return-value]
+        return await self._read(lambda tree: self._get(tree, path, watcher))
 
     def _get(self, tree: Tree, path: str, watcher: Watcher | None) -> Znode:
         node = tree.get(path)
@@ -167,7 +173,7 @@ class LocalEndpoint(Endpoint):
         return node.znode()
 
     async def exists(self, path: str, watcher: Watcher | None) -> Stat | None:
-        return await self._read(lambda tree: self._exists(tree, path, watcher))  # type: ignore[return-value]
+        return await self._read(lambda tree: self._exists(tree, path, watcher))
 
     def _exists(self, tree: Tree, path: str, watcher: Watcher | None) -> Stat | None:
         if watcher is not None:
@@ -176,7 +182,7 @@ class LocalEndpoint(Endpoint):
         return None if node is None else node.stat()
 
     async def children(self, path: str, watcher: Watcher | None) -> tuple[str, ...]:
-        return await self._read(lambda tree: self._children(tree, path, watcher))  # type: ignore[return-value]
+        return await self._read(lambda tree: self._children(tree, path, watcher))
 
     def _children(self, tree: Tree, path: str, watcher: Watcher | None) -> tuple[str, ...]:
         if tree.get(path) is None:
@@ -191,26 +197,26 @@ class LocalEndpoint(Endpoint):
             self._watchers[watcher] = None
             return tree.applied
 
-        return await self._read(register)  # type: ignore[return-value]
+        return await self._read(register)
 
     def unwatch(self, watcher: Watcher) -> None:
         self._watchers.pop(watcher, None)
         self._replica.unwatch(watcher)
 
-    async def _read(self, evaluate: object) -> object:
+    async def _read(self, evaluate: Callable[[Tree], T]) -> T:
         """In the caller's own step if nothing of the session is under way, else in the step that resolves its last write (Q-9)."""
         self._gate.check()
         await trio.lowlevel.checkpoint_if_cancelled()
         local = self.local
         if local.idle and self._replica.healthy and not local.gone:
-            value = evaluate(self._replica.tree)  # type: ignore[operator]
+            value = evaluate(self._replica.tree)
             await trio.lowlevel.cancel_shielded_checkpoint()
             return value
-        read = self._replica.read(local, lambda: evaluate(self._replica.tree))  # type: ignore[operator]
+        read = self._replica.read(local, lambda: evaluate(self._replica.tree))
         await self._wait(read, lambda: self._replica.forget(read))
         if read.error is not None:
             raise read.error
-        return read.result
+        return cast(T, read.result)
 
     async def sync(self) -> int:
         self._gate.check()

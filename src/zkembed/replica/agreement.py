@@ -1,7 +1,7 @@
 """Comparing state digests between replicas (rule B-15).
 
-Keeps the digests of the newest boundaries passed here, the leader's newest claim if it lies ahead of us, and, at the
-leader, which learners say that they differ. What follows from a difference is the replica's decision.
+Keeps the digests of the newest boundaries passed here, and the leader's newest claim if it lies ahead of us. What follows from
+a difference is the applier's decision; a leader from whom a quorum differs is stopped by the core.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ class Agreement:
     def __init__(self) -> None:
         self._mine: dict[int, int] = {}
         self._claim: tuple[int, int] | None = None
-        self._reports: dict[int, int] = {}
         self.rebuilt = False
         """The state was rebuilt from the own disk and has agreed with nobody since."""
 
@@ -53,14 +52,3 @@ class Agreement:
         """The state is another from here on."""
         self._mine.clear()
         self._claim = None
-
-    def report(self, node_id: int, zxid: int) -> tuple[int, ...]:
-        """A learner differs at ``zxid``; all that do at that boundary."""
-        self._reports[node_id] = zxid
-        return tuple(node for node in sorted(self._reports) if self._reports[node] == zxid)
-
-    def forget(self, node_id: int) -> None:
-        self._reports.pop(node_id, None)
-
-    def forget_reports(self) -> None:
-        self._reports.clear()

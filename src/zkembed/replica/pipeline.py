@@ -15,7 +15,7 @@ from ..endpoint import SessionState
 from ..errors import InternalError, SessionExpiredError, ZkError
 from ..tree.codec import encode_entry
 from ..tree.ops import CloseSession, Fail, Op, OpenSession
-from ..tree.results import ErrorCode, Failure
+from ..tree.results import ErrorCode, Failure, Outcome
 
 WINDOW = 1000
 """Calls of one session that may be with the ensemble at a time; the rest wait at the origin (D30)."""
@@ -36,7 +36,7 @@ class Call:
         self.entry = b""
         self.orphan = False
         self.settled = False
-        self.outcome: object = None
+        self.outcome: Outcome = None
         self.zxid = 0
         self.error: ZkError | None = None
         self.waiter: object = None
@@ -166,7 +166,7 @@ class LocalSession:
         entries.extend(call.entry for call in self.handed if call.cseq >= cseq)
         return entries
 
-    def resolve(self, cseq: int, outcome: object, zxid: int) -> Call | None:
+    def resolve(self, cseq: int, outcome: Outcome, zxid: int) -> Call | None:
         """The outcome of ``cseq``, applied here. None if it is not unresolved any more (a duplicate)."""
         if not self.handed or cseq < self.handed[0].cseq:
             return None

@@ -288,7 +288,6 @@ class Replica:
         self._origin.accepting = False
         self._learners.clear()
         self._early.clear()
-        self._applier.agreement.forget_reports()
         self._shared.emit(RoleSeen())
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -348,7 +347,6 @@ class Replica:
     def _learner_gone(self, effect: zab.LearnerGone) -> None:
         self._learners.pop(effect.link, None)
         self._early = [arrived for arrived in self._early if arrived.link != effect.link]
-        self._applier.agreement.forget(effect.node_id)
         if self._leadership is not None:
             self._leadership.learner_gone(effect.link)
 
@@ -376,14 +374,6 @@ class Replica:
             self._leadership.confirm_own(effect.sent_at)
         self._origin.confirmed(effect.sent_at)
 
-    def _digest_reported(self, effect: zab.DigestReported) -> None:
-        """A learner finds that it differs from us. If a quorum does, we are the one that is wrong (B-15)."""
-        differing = self._applier.agreement.report(effect.node_id, effect.zxid)
-        if self.peer.is_quorum(differing):
-            nodes = ", ".join(map(str, differing))
-            error = InternalError(f"the state digest at {to_hex(effect.zxid)} differs from that of a quorum: nodes {nodes}")
-            self._shared.emit(zab.Halt(error))
-
     def check_invariants(self) -> None:
         """For tests; raises InternalError."""
         self.peer.check_invariants()
@@ -409,5 +399,4 @@ _HANDLERS: dict[type, Callable[..., None]] = {
     zab.LearnerGone: Replica._learner_gone,
     zab.RoundAnswered: Replica._round_answered,
     zab.ProposalsDone: Replica._proposals_done,
-    zab.DigestReported: Replica._digest_reported,
 }
