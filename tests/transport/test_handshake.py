@@ -7,7 +7,8 @@ from typing import Any
 import attrs
 import cbor2
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zkembed import codec
 from zkembed.errors import BadArgumentsError, DecodeError
