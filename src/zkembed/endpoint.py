@@ -42,7 +42,7 @@ class Watcher(Protocol):
     def deliver(self, event: WatchedEvent) -> None:
         """Called in zxid order, before the session can read the new state (rule W3)."""
 
-    def end(self, error: ZkError) -> None:
+    def end(self, error: BaseException) -> None:
         """No event will follow: the session, or the node, has ended."""
 
 

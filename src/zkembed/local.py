@@ -107,7 +107,6 @@ class LocalEndpoint(Endpoint):
         self._replica = driver.replica
         self._gate = gate
         self._waiting: dict[Waiting, None] = {}
-        self._watchers: dict[Watcher, None] = {}
         self._open()
         driver.on_session_end = self._session_ended
 
@@ -156,8 +155,8 @@ class LocalEndpoint(Endpoint):
             waiter, ticket.waiter = ticket.waiter, None
             if waiter is not None:
                 trio.lowlevel.reschedule(waiter)  # type: ignore[arg-type]
-        for watcher in tuple(self._watchers):
-            watcher.end(self._gate.fresh())  # type: ignore[arg-type]
+        for watcher in self._replica.watches:
+            cast(Watcher, watcher).end(self._gate.fresh())
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
@@ -194,13 +193,11 @@ class LocalEndpoint(Endpoint):
     async def watch(self, path: str, mode: WatchMode, watcher: Watcher) -> int:
         def register(tree: Tree) -> int:
             self._replica.watch(None, watcher, path, mode)
-            self._watchers[watcher] = None
             return tree.applied
 
         return await self._read(register)
 
     def unwatch(self, watcher: Watcher) -> None:
-        self._watchers.pop(watcher, None)
         self._replica.unwatch(watcher)
 
     async def _read(self, evaluate: Callable[[Tree], T]) -> T:

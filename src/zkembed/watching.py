@@ -13,7 +13,7 @@ import trio
 from attrs import frozen
 
 from .endpoint import Endpoint
-from .errors import BadArgumentsError, ZkError
+from .errors import BadArgumentsError
 from .tree.events import EventKind, WatchedEvent
 from .tree.path import check_path
 from .tree.watches import WatchMode
@@ -29,7 +29,7 @@ class Watch:
     def __init__(self) -> None:
         self._endpoint: Endpoint | None = None
         self._event: WatchedEvent | None = None
-        self._error: ZkError | None = None
+        self._error: BaseException | None = None
         self._told = trio.Event()
 
     @property
@@ -69,7 +69,7 @@ class Watch:
             if self._endpoint is not None:
                 self._endpoint.unwatch(self)  # It may have been set on other znodes too: once is once.
 
-    def end(self, error: ZkError) -> None:
+    def end(self, error: BaseException) -> None:
         if not self._told.is_set():
             self._error = error
             self._told.set()

@@ -54,6 +54,10 @@ class Watches:
         """How many watches are set."""
         return sum(map(len, self._watchers.values()))
 
+    def __iter__(self) -> Iterator[Hashable]:
+        """Every watcher that has a watch left."""
+        return iter(tuple(self._watchers))
+
     def __contains__(self, watcher: object) -> bool:
         """Whether the watcher has any watch left."""
         return watcher in self._watchers
