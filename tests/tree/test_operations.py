@@ -15,7 +15,7 @@ from zkembed.errors import (
 from zkembed.record import Kind
 from zkembed.tree.events import EventKind
 from zkembed.tree.execution import IMPLIED_NODES_MAX
-from zkembed.tree.ops import Check, CheckAbsent, Create, Delete, Ensure, SetData
+from zkembed.tree.ops import Check, CheckAbsent, Create, Delete, DeleteOwn, Ensure, SetData
 from zkembed.tree.results import CreatedNode, ErrorCode
 from zkembed.tree.stat import Created, Stat
 from zkembed.tree.znode import CREATED_CHILDREN_MAX, VERSION_MAX, TreeNode
@@ -300,6 +300,31 @@ def test_a_recursive_delete_has_a_bound_that_is_the_same_everywhere() -> None:
     scene.answer(Delete("/a/0"))
     assert scene.answer(Delete("/a", recursive=True)) is None
     scene.tree.check_invariants()
+
+
+def test_take_back_deletes_what_this_session_made_under_a_name_it_never_learnt() -> None:
+    """RE-3: behind a sequential create whose answer was lost; others' znodes, and those of other names, stay."""
+    scene = opened()
+    scene.open(OTHER)
+    scene.create("/q")
+    for session in (SESSION, OTHER):
+        scene.create("/q/x-", ephemeral=True, sequential=True, session=session)
+    scene.create("/q/x-a-", ephemeral=True, sequential=True)
+    scene.create("/q/x-", sequential=True)
+    assert scene.tree.children("/q") == ("x-0000000000", "x-0000000001", "x-0000000003", "x-a-0000000002")
+    applied = scene.do(DeleteOwn("/q/x-"))
+    assert applied.outcome is None
+    assert changes(applied) == [(EventKind.DELETED, "/q/x-0000000000"), (EventKind.CHILDREN_CHANGED, "/q")]
+    assert scene.do(DeleteOwn("/q/x-")).changes == ()
+    assert scene.do(DeleteOwn("/no/such-")).changes == ()
+
+
+def test_take_back_finds_all_that_one_name_made_in_order_of_path() -> None:
+    scene = opened()
+    for _ in range(3):
+        scene.create("/x-", ephemeral=True, sequential=True)
+    deleted = [path for kind, path in changes(scene.do(DeleteOwn("/x-"))) if kind is EventKind.DELETED]
+    assert deleted == ["/x-0000000000", "/x-0000000001", "/x-0000000002"]
 
 
 # --- check -----------------------------------------------------------------------------------------------------------

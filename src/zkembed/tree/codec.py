@@ -25,6 +25,7 @@ from .ops import (
     CloseSession,
     Create,
     Delete,
+    DeleteOwn,
     Ensure,
     Fail,
     Multi,
@@ -49,7 +50,7 @@ Row: TypeAlias = tuple[object, ...]
 
 _HEADER = 3
 # Never reuse a number: entries with it may lie in logs.
-_CREATE, _ENSURE, _SET, _DELETE, _CHECK, _ABSENT, _MULTI, _OPEN, _CLOSE, _CLOSE_INCARNATIONS, _FAIL = range(1, 12)
+_CREATE, _ENSURE, _SET, _DELETE, _CHECK, _ABSENT, _MULTI, _OPEN, _CLOSE, _CLOSE_INCARNATIONS, _FAIL, _DELETE_OWN = range(1, 13)
 
 
 def encode_entry(session: int, cseq: int, ack_below: int, op: Op) -> bytes:
@@ -118,7 +119,7 @@ def _decode_fail(code: object) -> Fail:
     return Fail(_ERROR_CODES[code])
 
 
-_ZNODE_CODES = (_CREATE, _ENSURE, _SET, _DELETE, _CHECK, _ABSENT)
+_ZNODE_CODES = (_CREATE, _ENSURE, _SET, _DELETE, _CHECK, _ABSENT, _DELETE_OWN)
 _REQUESTS = ZNODE_OPS | {Multi, Fail}
 _ERROR_CODES = {int(code): code for code in ErrorCode}
 
@@ -134,6 +135,7 @@ _DECODERS: dict[int, Callable[..., Op]] = {
     _CLOSE: CloseSession,
     _CLOSE_INCARNATIONS: CloseIncarnations,
     _FAIL: _decode_fail,
+    _DELETE_OWN: DeleteOwn,
 }
 
 _ENCODERS: dict[type, Callable[[Any], Row]] = {
@@ -148,4 +150,5 @@ _ENCODERS: dict[type, Callable[[Any], Row]] = {
     CloseSession: lambda op: (_CLOSE, op.session, op.expired),
     CloseIncarnations: lambda op: (_CLOSE_INCARNATIONS, op.storage_id, op.below),
     Fail: lambda op: (_FAIL, int(op.code)),
+    DeleteOwn: lambda op: (_DELETE_OWN, op.path),
 }

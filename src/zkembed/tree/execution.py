@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import InternalError
 from .events import Change, EventKind
-from .ops import Check, CheckAbsent, Create, Delete, Ensure, Fail, Multi, SetData
-from .path import ROOT, format_sequence, parent_of
+from .ops import Check, CheckAbsent, Create, Delete, DeleteOwn, Ensure, Fail, Multi, SetData
+from .path import ROOT, format_sequence, is_sequence_of, parent_of
 from .results import CreatedNode, ErrorCode, Failure, Outcome
 from .sessions import SessionEntry
 from .stat import StatRow
@@ -138,6 +138,17 @@ class Execution:
             self.remove(path)
         return None
 
+    def _delete_own(self, op: DeleteOwn) -> Outcome:
+        session = self._sessions.get(self.session)
+        if session is None:
+            return None  # The leader owns nothing.
+        paths = sorted(path for path in session.ephemerals if is_sequence_of(path, op.path))
+        if paths and (refused := self._refuse_implied(op.verb, op.path, len(paths) - 1)):
+            return refused
+        for path in paths:
+            self.remove(path)
+        return None
+
     def _check(self, op: Check) -> Outcome:
         node = self._store.get(op.path)
         if node is None:
@@ -248,6 +259,7 @@ _RULES: dict[type, Callable[[Execution, Any], Outcome]] = {
     Ensure: Execution._ensure,
     SetData: Execution._set,
     Delete: Execution._delete,
+    DeleteOwn: Execution._delete_own,
     Check: Execution._check,
     CheckAbsent: Execution._check_absent,
     Multi: Execution._multi,

@@ -114,6 +114,25 @@ class Delete:
 
 
 @frozen
+class DeleteOwn:
+    """Take back: delete the ephemerals of this session that sequential creates of the same ``path`` made. None there: fine.
+
+    For whoever has lost the answer of such a create, and with it the znode's name: behind it in the session's order this
+    finds exactly what it made. Let a path that is to be taken back be unique.
+    """
+
+    path: str
+    verb: ClassVar[str] = "delete own"
+
+    def check(self) -> None:
+        check_path(self.path, sequential=True)
+        check_writable(self.path + "0")
+
+    def size(self) -> int:
+        return OP_OVERHEAD_BYTES + len(self.path)
+
+
+@frozen
 class Check:
     """The znode exists and is as described; None: not looked at (A26)."""
 
@@ -235,10 +254,10 @@ class Fail:
         return OP_OVERHEAD_BYTES
 
 
-ZnodeOp: TypeAlias = Create | Ensure | SetData | Delete | Check | CheckAbsent
+ZnodeOp: TypeAlias = Create | Ensure | SetData | Delete | DeleteOwn | Check | CheckAbsent
 Op: TypeAlias = ZnodeOp | Multi | OpenSession | CloseSession | CloseIncarnations | Fail
 
-ZNODE_OPS = frozenset({Create, Ensure, SetData, Delete, Check, CheckAbsent})
+ZNODE_OPS = frozenset({Create, Ensure, SetData, Delete, DeleteOwn, Check, CheckAbsent})
 FAIL_CODES = (ErrorCode.TOO_LARGE, ErrorCode.MALFORMED)
 
 

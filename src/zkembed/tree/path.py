@@ -87,6 +87,11 @@ def format_sequence(number: int) -> str:
     return f"{number:0{SEQUENCE_DIGITS}d}"
 
 
+def is_sequence_of(path: str, stem: str) -> bool:
+    """Whether a sequential create of ``stem`` could have made ``path``."""
+    return path.startswith(stem) and _SEQUENCE.fullmatch(path, len(stem)) is not None
+
+
 def sequence_number(name_or_path: str) -> int:
     """The counter in a sequential znode's name; sort by this, not by the name (A8).
 
