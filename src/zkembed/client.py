@@ -10,7 +10,7 @@ from typing import cast
 
 import trio
 
-from .endpoint import Endpoint, NodeHandle, ReplicaHandle
+from .endpoint import Endpoint, NodeHandle, ReplicaHandle, Ticket
 from .errors import BadArgumentsError
 from .session import Session
 from .transaction import Transaction
@@ -108,8 +108,15 @@ class Client:
         return Transaction(self._endpoint)
 
     async def _write(self, op: Op) -> object:
+        return await self._result(self._submit(op))
+
+    def _submit(self, op: Op) -> Ticket:
+        """For recipes: check a write and queue it now, whether or not anybody will wait for it. Plain."""
         check(op, self._limits)
-        return await self._endpoint.result(self._endpoint.submit(op))
+        return self._endpoint.submit(op)
+
+    async def _result(self, ticket: Ticket) -> object:
+        return await self._endpoint.result(ticket)
 
     # --- reads --------------------------------------------------------------------------------------------------------
 

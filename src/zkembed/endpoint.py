@@ -51,6 +51,9 @@ class Ticket(Protocol):
 
     @property
     def settled(self) -> bool: ...
+    @property
+    def handed_over(self) -> bool:
+        """A leader may have it: from here on it may happen, whoever gives up waiting."""
 
 
 class SessionView(Protocol):

@@ -41,6 +41,10 @@ class Call:
         self.error: ZkError | None = None
         self.waiter: object = None
 
+    @property
+    def handed_over(self) -> bool:
+        return self.cseq > 0
+
 
 class Read:
     """A read that waits for the session's earlier writes (Q-9). ``evaluate`` is asked in the step that resolves the last of them."""
