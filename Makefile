@@ -36,11 +36,11 @@ demo: $(STAMPS)/demo ## Three processes, one of them killed half way: examples/w
 test: $(STAMPS)/test ## The test suite (ARGS: for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: $(STAMPS)/lint ## ruff, mypy --strict, the tests of layers and public names
+lint: $(STAMPS)/lint ## ruff, mypy --strict, the tests of layers, public names and docs
 	@echo "lint: ruff check" && $(BIN)/ruff check $(CHECKED)
 	@echo "lint: ruff format --check" && $(BIN)/ruff format --check $(CHECKED)
 	@echo "lint: mypy" && $(BIN)/mypy
-	@echo "lint: layers and exports" && $(BIN)/python -m pytest -q tests/test_layers.py tests/test_exports.py
+	@echo "lint: layers, exports, docs" && $(BIN)/python -m pytest -q tests/test_layers.py tests/test_exports.py tests/test_docs.py
 
 bench: $(STAMPS)/test ## The benchmark: one JSON line for each figure
 	@$(BIN)/python benchmarks/run.py $(ARGS)
