@@ -143,7 +143,7 @@ def goes_on(disk: SimulatedDisk, outcome: Outcome) -> None:
 
 def die_at_each_step_of_open(disk: SimulatedDisk) -> list[SimulatedDisk]:
     """The disk when the power fails before each step of a start, and right behind it."""
-    found = []
+    found: list[SimulatedDisk] = []
     done = False
     while not done:
         victim = deepcopy(disk)

@@ -114,7 +114,7 @@ def test_a_sealed_batch_is_not_written_again() -> None:
 
 
 def test_data_that_looks_like_a_log_is_no_evidence() -> None:
-    """P-11: an application stores the very bytes of a log's later batches as its data; the batch with them is torn; it is cut all the same."""
+    """P-11: an application stores the very bytes of a log's later batches as its data; the batch with them is torn: cut all the same."""
     source = SimulatedDisk()
     other = MemoryLog(source, segment_bytes=1 << 20, random_bytes=lambda length: bytes(length))
     open_log(other)

@@ -198,8 +198,7 @@ class _Scan:
                 self._zxid = None
                 # The part before the gap is of no use to anybody.
                 self._segments[:-1] = []
-                segment.end = at
-                segment.start = segment.last = header.prev_zxid
+                segment.restart(at, header.prev_zxid)
                 return at
         return end
 

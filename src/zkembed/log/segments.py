@@ -65,6 +65,12 @@ class Segment:
         shorter._index = [row for row in self._index if row[1] < offset]
         return shorter
 
+    def restart(self, offset: int, start: int) -> None:
+        """The segment now begins with the batch at ``offset``, behind the record ``start``: what is before it is of no use."""
+        self._index.clear()
+        self.end = offset
+        self.start = self.last = start
+
     def offset_for(self, zxid: int) -> int:
         """The offset of a batch at or before the one that holds the record behind ``zxid``."""
         found = bisect_right(self._index, zxid, key=lambda row: row[0])
