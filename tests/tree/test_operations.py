@@ -65,7 +65,7 @@ def test_create_answers_with_path_and_stat() -> None:
     answer = scene.answer(Create("/a", b"hello"))
     zxid, time = scene.tree.applied, scene.time_us / 1e6
     assert answer == Created("/a", Stat(zxid, zxid, zxid, time, time, 0, 0, 0, None, 5, 0))
-    assert scene.stat("/a") == answer.stat  # type: ignore[union-attr]
+    assert scene.stat("/a") == answer.stat
 
 
 def test_create_looks_for_the_parent_first_then_the_target_then_an_ephemeral_parent() -> None:

@@ -11,7 +11,7 @@ from zkembed.record import Kind, Record
 from zkembed.tree.codec import Entry, decode_entry
 from zkembed.tree.events import EventKind
 from zkembed.tree.execution import Execution
-from zkembed.tree.ops import CloseIncarnations, CloseSession, Create, Delete, Fail, Multi, SetData
+from zkembed.tree.ops import CloseIncarnations, CloseSession, Create, Delete, Fail, Multi, Op, SetData
 from zkembed.tree.results import ErrorCode, Failure, public
 from zkembed.tree.store import Store
 from zkembed.tree.tree import session_path
@@ -200,7 +200,7 @@ def test_a_middle_that_fails_does_not_stop_those_behind_it() -> None:
 def test_every_entry_applied_twice_equals_once() -> None:
     """D18: requests that come in two entries, with everything between them."""
     scene = opened()
-    ops = [
+    ops: list[Op] = [
         Create("/a", b"x", ephemeral=True),
         Create("/s-", sequential=True),
         SetData("/a", b"y"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -143,7 +145,7 @@ class Freezing(RuleBasedStateMachine):
         self.plain: dict[str, bytes] = {}
         self.expected: dict[str, bytes] = {}
         self.seen: dict[str, bytes] = {}
-        self.frozen = iter(())  # type: ignore[var-annotated]
+        self.frozen: Iterator[tuple[str, TreeNode]] = iter(())
 
     @rule(path=PATHS, data=st.binary(max_size=2))
     def write(self, path: str, data: bytes) -> None:

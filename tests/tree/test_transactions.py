@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from zkembed.errors import BadVersionError, NoNodeError, TransactionError
@@ -23,8 +25,7 @@ def test_later_operations_see_earlier_ones_and_all_have_one_zxid() -> None:
         Delete("/a/b-0000000000"),
         CheckAbsent("/a/b-0000000000"),
     )
-    answers = scene.answer(Multi(ops))
-    assert isinstance(answers, tuple)
+    answers: Any = scene.answer(Multi(ops))
     created, child, stat, checked, deleted, absent = answers
     assert isinstance(created, Created)
     assert isinstance(child, Created)

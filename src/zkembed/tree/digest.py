@@ -46,5 +46,10 @@ def hash_session(values: tuple[object, ...]) -> int:
     return _hash(b"s" + encode(values))
 
 
+def hash_header(values: tuple[int, ...]) -> int:
+    """The seal of a snapshot's header; no part of the digest."""
+    return _hash(b"h" + encode(values))
+
+
 def hash_result(session: int, cseq: int, outcome: Outcome) -> int:
     return _hash(b"r" + encode((session, cseq, outcome_row(outcome))))

@@ -2,7 +2,8 @@
 
 Format. The snapshot is a run of pages, each one CBOR array that begins with its kind:
 
-1. HEADER   ``[1, "zkembed-tree", format, feature level, zxid, digest, sessions, znodes]``, first and once
+1. HEADER   ``[1, "zkembed-tree", format, feature level, zxid, digest, sessions, znodes, seal]``, first and once;
+            the seal is a hash of the five before it: the digest vouches for the state, not for what is said of it
 2. SESSIONS ``[2, [head of a session, ...]]``, see ``SessionEntry.head``
 3. RESULTS  ``[3, session, [outcome, ...]]``, oldest first, behind its session
 4. ZNODES   ``[4, [[path, data, czxid, mzxid, pzxid, ctime, mtime, version, aversion, owner, created, children], ...]]``
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..codec import encode
+from .digest import hash_header
 from .results import Outcome, outcome_row
 from .sessions import SessionEntry
 from .store import Store
@@ -79,7 +81,8 @@ class Freeze:
         return self._store.merge_step()
 
     def _pages(self) -> Iterator[tuple[object, ...]]:
-        yield (HEADER, MAGIC, FORMAT, self.feature_level, self.zxid, self.digest, len(self._sessions), self._nodes_count)
+        fields = (self.feature_level, self.zxid, self.digest, len(self._sessions), self._nodes_count)
+        yield (HEADER, MAGIC, FORMAT, *fields, hash_header(fields))
         yield from self._session_pages()
         yield from self._node_pages()
 

@@ -13,7 +13,7 @@ from ..codec import decode
 from ..durable import STORAGE_ID_BYTES
 from ..errors import BadArgumentsError, DecodeError, InternalError
 from ..zxid import ZXID_MAX, to_hex
-from .digest import DIGEST_MASK, hash_node
+from .digest import DIGEST_MASK, hash_header, hash_node
 from .freeze import CONTINUES, ENDS, FEATURE_LEVEL, FORMAT, HEADER, MAGIC, RESULTS, SESSIONS, ZNODES
 from .ops import CSEQ_MAX, INCARNATION_MAX, NODE_ID_MAX, SESSION_MAX, TIMEOUT_MS_MAX
 from .path import check_path
@@ -95,12 +95,12 @@ class Loader:
     def _take_header(self, magic: object, format: object, *fields: Any) -> None:
         if magic != MAGIC or format != FORMAT:
             raise DecodeError(f"snapshot: format {format!r:.40} is not {FORMAT}, or this is no snapshot of a tree")
-        if len(fields) != 5 or any(type(field) is not int or not 0 <= field <= DIGEST_MASK for field in fields):
-            raise DecodeError("snapshot: the header has the wrong shape")
-        feature_level, zxid, digest, sessions, nodes = fields
-        if feature_level > FEATURE_LEVEL:
-            raise DecodeError(f"snapshot: feature level is {feature_level}, this version knows up to {FEATURE_LEVEL}")
-        if zxid > ZXID_MAX:
+        if len(fields) != 6 or any(type(field) is not int for field in fields) or fields[5] != hash_header(fields[:5]):
+            raise DecodeError("snapshot: the header has the wrong shape or seal")
+        feature_level, zxid, digest, sessions, nodes, _ = fields
+        if not 1 <= feature_level <= FEATURE_LEVEL:
+            raise DecodeError(f"snapshot: feature level is {feature_level}, this version knows 1 to {FEATURE_LEVEL}")
+        if not 0 <= zxid <= ZXID_MAX:
             raise DecodeError("snapshot: the header's zxid is out of range")
         self._zxid = zxid
         self._header = (feature_level, zxid, digest, sessions, nodes)
