@@ -176,7 +176,7 @@ class SimDisk:
         return self.live.snapshots[max(self.live.snapshots)] if self.live.snapshots else (SnapshotInfo(), ())
 
     def store_snapshot(self, info: SnapshotInfo, chunks: tuple[bytes, ...], *, purge: bool) -> int:
-        """An own snapshot; with ``purge`` the log behind it goes (rule P-9 keeps an older one, which no test needs). Returns records_from."""
+        """An own snapshot; with ``purge`` the log behind it goes (P-9 keeps an older one; no test needs it). Returns records_from."""
         self.live.snapshots[info.zxid] = (info, chunks)
         if purge:
             self.live.records = [record for record in self.live.records if record.zxid > info.zxid]
@@ -212,7 +212,7 @@ class App:
         self.node = node
         disk = node.disk
         info, chunks = disk.newest_snapshot()
-        self.state: list[bytes] = list(decode(b"".join(chunks))) if chunks else []
+        self.state: list[bytes] = self.read_state(chunks)
         history = History(info, cache_bytes_max=node.cluster.cache_bytes_max)
         history.recover(record for record in disk.live.records if record.zxid > info.zxid)
         identity = Identity(CLUSTER, node.id, disk.storage_id, disk.incarnation)
@@ -267,10 +267,14 @@ class App:
             case _:
                 self.touched.append(effect)
 
+    def read_state(self, chunks: tuple[bytes, ...]) -> list[bytes]:
+        """What a snapshot of this app holds."""
+        return list(decode(b"".join(chunks))) if chunks else []
+
     def _load(self, base: int) -> None:
         self.loads.append(base)
         chunks = self.node.disk.live.snapshots[base][1] if base != EMPTY else ()
-        self.state = list(decode(b"".join(chunks))) if chunks else []
+        self.state = self.read_state(chunks)
         self.applied = base
 
     def apply(self) -> None:
@@ -394,6 +398,7 @@ class Judge:
         self._applied: dict[tuple[int, int], int] = {}
         self._configuration: Configuration | None = None
         self._distrusted: set[bytes] = set()
+        self._initial: dict[int, tuple[int, int]] = {}
 
     @property
     def end(self) -> int:
@@ -415,12 +420,23 @@ class Judge:
         if epochs.accepted < known.accepted or epochs.current < known.current or epochs.current > epochs.accepted:
             self._fail("A6", f"node {node.id}: epochs went from {known} to {epochs}")
         self._epochs[disk.storage_id] = epochs
+        if epochs.current > known.current:
+            self._check_initial(node)
         if type(effect) is SetEpochs and not epochs.damaged:
             self._distrusted.discard(disk.storage_id)
         if type(effect) in (Truncate, CommitInstall):
             self._check_cut(node, before)
         if type(effect) in (Append, SetEpochs, CommitInstall):
             self._note_held(node)
+
+    def _check_initial(self, node: SimNode) -> None:
+        """A8: current = e becomes durable only on top of the whole of I_e (rules Y-6, D-6); the leader's own log is I_e."""
+        epochs, live = node.disk.epochs, node.disk.live
+        if epochs.accepted_leader == node.id:
+            self._initial.setdefault(epochs.current, (live.end, live.end_chain))
+        zxid, chain = self._initial.get(epochs.current, (EMPTY, 0))
+        if live.base.zxid < zxid and live.chain_at(zxid) != chain:
+            self._fail("A8", f"node {node.id} has current = {epochs.current} without its initial history up to {to_hex(zxid)}")
 
     def _check_cut(self, node: SimNode, before: Generation) -> None:
         """A11: a log is never cut below what is committed and it held."""
@@ -449,8 +465,11 @@ class Judge:
                 self._configuration = Configuration.decode(record.payload)
         if self._configuration is None:
             return
-        reached = {(node_id, storage): end for (held_epoch, node_id, storage), end in self._held.items() if held_epoch == epoch}
-        point = min(self._configuration.quorum_point(reached), live.end)
+        voters = {(member.node_id, member.storage_id) for member in self._configuration.members}
+        held = [end for (held_epoch, node_id, storage), end in self._held.items() if held_epoch == epoch and (node_id, storage) in voters]
+        if len(held) * 2 <= len(voters):
+            return
+        point = min(sorted(held, reverse=True)[len(voters) // 2], live.end)
         if point <= self.end:
             return
         if live.base.zxid > self.end or live.chain_at(self.end) != (self.committed[-1].chain if self.committed else 0):
@@ -676,11 +695,11 @@ class Cluster:
             self._step(node, *inbox)
 
     def call(self, node_id: int, action: Callable[[Peer], Any]) -> Any:
-        """The application of a node does something in its own step."""
+        """The application of a node does something in its own step; None, later, if its loop is blocked now."""
         node = self.nodes[node_id]
         answers: list[Any] = []
         self._step(node, lambda _: answers.append(action(node.peer)))
-        return answers[0]
+        return answers[0] if answers else None
 
     # --- network faults
 
@@ -911,7 +930,7 @@ class Cluster:
 
     def _pump(self, connection: Connection, pipe: Pipe) -> None:
         """Deliver what has arrived, together, if the way is open."""
-        if not self.reachable(pipe.source, pipe.target) or self.now < pipe.ready_at and len(pipe.frames) <= 1 and pipe.frames:
+        if not self.reachable(pipe.source, pipe.target) or (self.now < pipe.ready_at and len(pipe.frames) <= 1 and pipe.frames):
             return
         target = self.nodes[pipe.target]
         if pipe.target not in connection.open_at:
@@ -952,8 +971,9 @@ class Cluster:
     # --- questions and wishes
 
     def leader(self) -> int | None:
-        """The established leader of the highest epoch among the nodes that are up."""
-        leaders = [(node.peer.epoch, node.id) for node in self if node.up and node.peer.role is Role.LEADING and node.peer.serving]
+        """The established leader of the highest epoch among the nodes that are up and not blocked."""
+        able = [node for node in self if node.up and self.now >= node.blocked_until]
+        leaders = [(node.peer.epoch, node.id) for node in able if node.peer.role is Role.LEADING and node.peer.serving]
         return max(leaders)[1] if leaders else None
 
     def wait_leader(self, *among: int, limit: float = 40.0) -> int:
