@@ -541,6 +541,7 @@ class Judge:
 
     def started(self, node: SimNode) -> None:
         """A new life: its state is that of its snapshot."""
+        self._epochs.setdefault(node.disk.storage_id, node.disk.epochs)
         base = node.disk.newest_snapshot()[0].zxid
         if base not in self.position:
             self._fail("A9", f"node {node.id} starts from a snapshot at {to_hex(base)}, which is not committed")

@@ -369,6 +369,8 @@ class Leader:
                     self._core.links.send(handler.link.id, commit)
         if moved:
             self._committed()
+        self._core.deliver()  # Also when the own disk has caught up with a point that the others had committed before.
+        self._leave_if_done()
 
     def _send_batch(self) -> None:
         core = self._core
@@ -412,14 +414,12 @@ class Leader:
     def _committed(self) -> None:
         """The commit point has moved."""
         core, history = self._core, self._core.history
-        core.deliver()
         self._outstanding_bytes = history.size(history.committed, history.end)
         if self._lag is None and history.committed > history.durable:
             self._lag = (core.now, history.committed)
         if history.committed == history.end or (self._full and self.can_propose):
             self._full = False
             core.emit(ProposalsDone())
-        self._leave_if_done()
 
     # --- requests ----------------------------------------------------------------------------------------------------
 

@@ -267,6 +267,8 @@ class Peer:
             self._mesh.down(link, self._core.now)
             if not link.outbound:
                 self._election.lost(link.node_id)
+                if link.node_id == self._last_return[0]:
+                    self._paused_until = self._election.paused_until = float("-inf")  # Nothing to come back to: no need to wait.
                 self._watch_unconnected()
         elif link.outbound:
             if self._learner is not None and self._learner.link is link:
@@ -546,10 +548,17 @@ class Peer:
         core.emit(RoleChanged(Role.LOOKING, None))
 
     def _note_return(self, leader_id: int) -> None:
-        """A second return from the same leader within ``disloyal_wait`` waits for the rest of it (rule E-11)."""
+        """A second return from the same leader within ``disloyal_wait`` waits for the rest of it (rule E-11).
+
+        Not if that leader is not heard any more: links show that it is gone (EL-12), and nobody can rejoin it at once. It happens like this:
+        1. The leader dies; its ZAB link closes first.  2. A notification it sent before arrives: it leads, so it is joined again.
+        3. Its election link closes: the second return.
+        """
         now, wait = self._core.now, self._core.settings.disloyal_wait
         last_leader, last_at = self._last_return
-        if leader_id == last_leader and now < last_at + wait:
+        remote = self._mesh.get(leader_id)
+        heard = remote is not None and self._mesh.hears(remote, now)
+        if heard and leader_id == last_leader and now < last_at + wait:
             self._paused_until = last_at + wait
         self._last_return = (leader_id, max(now, self._paused_until))
 
