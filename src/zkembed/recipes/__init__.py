@@ -1,0 +1,5 @@
+"""Coordination recipes: what applications build on a Client. They know no more than that, so they run on any."""
+
+from .election import Election as Election
+from .held import Held as Held
+from .lock import Lock as Lock
