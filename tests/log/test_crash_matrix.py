@@ -48,7 +48,8 @@ def test_what_returned_is_durable(story: Story) -> None:
 @pytest.mark.parametrize("story", [story for story in STORIES if story.name != "first start"], ids=lambda story: story.name)
 def test_a_crash_within_the_start_behind_a_crash(story: Story) -> None:
     """P-10: die in the middle of the operation, then at every step of the start that follows; the next start finds the same."""
-    for step in range(2, steps_of(story) + 2, 3):
+    steps = steps_of(story)
+    for step in range(2, steps + 2, max(4, steps // 3)):
         crashed, _ = die_at(story, step)
         crashed.crash(lambda effect: effect.index % 2 == 0)
         expected = look_at(crashed)

@@ -18,7 +18,7 @@ from zkembed.log.base import RecordReader
 from zkembed.log.cell import _copy_of
 from zkembed.log.manifest import load_manifest
 from zkembed.log.segments import parse_segment_name
-from zkembed.log.simulated_disk import BLOCK_BYTES, SimulatedDisk
+from zkembed.log.simulated_disk import BLOCK_BYTES, SimulatedDisk, SimulatedFile
 from zkembed.record import Record
 
 from .helpers import everything, install, open_log, read_all, small, state_at, write_snapshot
@@ -154,6 +154,8 @@ def test_the_small_files(name: str, whose: str) -> None:
     old = open_log(small(deepcopy(disk))).identity
     content = disk.read(name)
     half = len(content) // 2
+    assert content[:half] == content[half:]
+    assert half % 4096 == 0
     for offset in range(0, len(content.rstrip(b"\0")) - half, 3):
         victim = deepcopy(disk)
         spoilt = bytes((content[offset] ^ 0x10,))
@@ -170,6 +172,21 @@ def test_the_small_files(name: str, whose: str) -> None:
             assert f"the {name} file has no valid copy" in found.damage
             assert (found.identity.storage_id == old.storage_id) == (name == "manifest")
             assert found.epochs == (Epochs(damaged=True) if name == "epochs" else evolve(EPOCHS, damaged=True))
+
+
+def test_a_copy_that_the_device_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P-2: EIO in one block is no worse than a bit that changed there."""
+    disk = vouched()
+    real = SimulatedFile.read_at
+
+    def read_at(file: SimulatedFile, offset: int, length: int) -> bytes:
+        if file.name in ("identity", "epochs", "manifest") and offset == 0:
+            raise StorageError("read: Input/output error", file.name, offset)
+        return real(file, offset, length)
+
+    monkeypatch.setattr(SimulatedFile, "read_at", read_at)
+    found = open_log(small(disk))
+    assert (found.damage, found.last_zxid) == ("", RECORDS[39].zxid)
 
 
 def test_the_newest_snapshot_is_bad() -> None:

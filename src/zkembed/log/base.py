@@ -109,12 +109,16 @@ class Log(ABC):
         """Take the directory's lock, load or make the identity with its incarnation raised, recover (P-10 to P-12, I-6).
 
         Raises StorageError when the directory cannot be used or another process has it (before anything is read or
-        written), or when its identity is of another cluster or node id.
+        written), or when its identity is of another cluster or node id. Damage is no error: it is in what is returned, and made
+        durable; the log then offers nothing, keeps the old files, and takes nothing but epochs and an install (P-12).
         """
 
     @abstractmethod
     def append(self, records: Sequence[Record]) -> None:
-        """One batch: one write and one fsync (P-4, P-5). The records stand behind the log's end without gap."""
+        """One batch: one write and one fsync (P-4, P-5); only one of several MiB becomes several.
+
+        Raises InternalError, nothing being written, if the records do not stand behind the log's end without gap.
+        """
 
     @abstractmethod
     def seal(self) -> None:
@@ -122,15 +126,18 @@ class Log(ABC):
 
     @abstractmethod
     def set_epochs(self, epochs: Epochs) -> None:
-        """Atomic replace (P-2)."""
+        """Atomic replace (P-2). Raises InternalError if one of them would fall, or the DAMAGED mark go before an install."""
 
     @abstractmethod
     def truncate(self, zxid: int) -> None:
-        """The log ends at ``zxid``, which it holds (P-6)."""
+        """The log ends at ``zxid``, which it holds, or at which it begins (P-6). Raises InternalError if not, or below a snapshot."""
 
     @abstractmethod
     def begin_install(self, info: SnapshotInfo) -> None:
-        """Start a new generation from a received snapshot (P-7); one begun before is dropped. The live one stays as it is."""
+        """Start a new generation from a received snapshot (P-7); one begun before is dropped. The live one stays as it is.
+
+        ``info.zxid`` 0: no snapshot, the records that follow are the whole log.
+        """
 
     @abstractmethod
     def install_chunk(self, chunk: bytes) -> None:
@@ -150,7 +157,10 @@ class Log(ABC):
 
     @abstractmethod
     def snapshot_writer(self, info: SnapshotInfo) -> SnapshotWriter:
-        """Write an own snapshot of the applied state at ``info.zxid``. One at a time."""
+        """Write an own snapshot of the applied state at ``info.zxid``. One at a time.
+
+        If the log is replaced meanwhile, ``finish`` raises StorageError: the snapshot is not needed any more.
+        """
 
     @abstractmethod
     def purge(self) -> int:
@@ -162,10 +172,14 @@ class Log(ABC):
 
     @abstractmethod
     def read_records(self, after: int, upto: int) -> RecordReader:
-        """Records (after, upto] of the live generation; ``after`` is a record's zxid or the base of a snapshot kept."""
+        """Records (after, upto] of the live generation; ``after`` is a record's zxid or the base of a snapshot kept.
+
+        Raises CorruptLogError if the log does not reach from the one to the other.
+        """
 
     @abstractmethod
-    def statistics(self) -> LogStatistics: ...
+    def statistics(self) -> LogStatistics:
+        """A snapshot of its counters and sizes. Never blocks."""
 
     @abstractmethod
     def close(self, *, orderly: bool = True) -> None:

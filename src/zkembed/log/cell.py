@@ -12,8 +12,8 @@ from typing import Any
 from zlib import crc32
 
 from ..codec import decode, encode
-from ..errors import DecodeError
-from .disk import Disk
+from ..errors import DecodeError, StorageError
+from .disk import Disk, DiskFile
 
 BLOCK_BYTES = 4096
 CELL_BYTES_MAX = 8 << 20
@@ -41,13 +41,13 @@ def replace_cell(disk: Disk, name: str, value: object, *, always: bool = False) 
 
 
 def load_cell(disk: Disk, name: str) -> Any:
-    """The value of the first valid copy. Raises DecodeError if there is none, StorageError if the file cannot be read."""
+    """The value of the first valid copy. Raises DecodeError if there is none."""
     file = disk.open(name)
     try:
         size = file.size()
         if size > 2 * CELL_BYTES_MAX:
             raise DecodeError(f"{name} is larger than any such file can be: {size} bytes")
-        data = file.read_at(0, size)
+        data = b"".join([_readable(file, start) for start in range(0, size, BLOCK_BYTES)])
     finally:
         file.close()
     for start in range(0, len(data), BLOCK_BYTES):
@@ -55,6 +55,14 @@ def load_cell(disk: Disk, name: str) -> Any:
         if body is not None:
             return decode(body)
     raise DecodeError(f"{name} holds no valid copy of its value")
+
+
+def _readable(file: DiskFile, start: int) -> bytes:
+    """The block, or zeros where the device cannot read it: the other copy may lie elsewhere."""
+    try:
+        return file.read_at(start, BLOCK_BYTES)
+    except StorageError:
+        return bytes(BLOCK_BYTES)
 
 
 def _body_at(name: str, data: bytes, start: int) -> bytes | None:

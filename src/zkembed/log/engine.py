@@ -95,6 +95,7 @@ class LogEngine(Log):
             run = next_run(self._disk, found, cluster, node_id, fsync=self._fsync, random_bytes=self._options.random_bytes)
             base = self._begin(found, run)
         except BaseException:
+            self._tail.abandon()
             self._disk.unlock()
             raise
         self._run = run
@@ -165,6 +166,8 @@ class LogEngine(Log):
                     self._leave_orderly()
         finally:
             self._tail.abandon()
+            if self._install is not None:
+                self._install.close()
             self._pins.clear()
             self._disk.unlock()
 
@@ -307,7 +310,7 @@ class LogEngine(Log):
                 return
             self._disk.rename(file.name, snapshot_name(self._tail.generation, zxid))
             self._disk.sync_directory()
-            self._snapshots[zxid] = _Snapshot(self._tail.generation, file.bytes)
+            self._snapshots = {**self._snapshots, zxid: _Snapshot(self._tail.generation, file.bytes)}
 
     def _own_over(self) -> None:
         self._own = None
@@ -366,18 +369,19 @@ class LogEngine(Log):
         return SegmentsReader(self._disk, needed, after, upto, lambda: self._pins.unpin(names))
 
     def statistics(self) -> LogStatistics:
-        with self._lock:
-            segments, snapshots = self._tail.segments, self._snapshots
-            return LogStatistics(
-                records_from=self._records_from,
-                durable_zxid=self._tail.durable,
-                segments=len(segments),
-                snapshots=tuple(sorted(snapshots)),
-                bytes_log=sum(segment.end for segment in segments),
-                bytes_snapshots=sum(snapshot.bytes for snapshot in snapshots.values()),
-                fsyncs=self._disk.syncs,
-                batches=self._tail.batches,
-            )
+        # Without the lock, which may be held for as long as an fsync takes: both are replaced, never emptied.
+        tail, snapshots = self._tail, self._snapshots
+        segments = tuple(tail.segments)
+        return LogStatistics(
+            records_from=self._records_from,
+            durable_zxid=tail.durable,
+            segments=len(segments),
+            snapshots=tuple(sorted(snapshots)),
+            bytes_log=sum(segment.end for segment in segments),
+            bytes_snapshots=sum(snapshot.bytes for snapshot in snapshots.values()),
+            fsyncs=self._disk.syncs,
+            batches=tail.batches,
+        )
 
     # --- what all of them need ---
 

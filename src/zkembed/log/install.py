@@ -43,6 +43,12 @@ class Install:
             self._snapshot.finish()
         self.tail.sync()
 
+    def close(self) -> None:
+        """Close the files, which stay until the next start deletes them."""
+        self.tail.abandon()
+        if self._snapshot is not None:
+            self._snapshot.close()
+
     def abort(self) -> None:
         self.tail.abandon()
         for segment in self.tail.segments:

@@ -90,7 +90,7 @@ class SegmentWriter:
     def write(self, batch: bytes) -> None:
         """Not durable before ``sync``; the segment's state is the caller's to change."""
         end = self.segment.end + len(batch)
-        if end > self._reserved:
+        if self._extend_bytes and end > self._reserved:
             self._reserved = max(end, min(end + self._extend_bytes, self._bytes_max))
             self._file.reserve(self._reserved)
         self._file.write_at(self.segment.end, batch)

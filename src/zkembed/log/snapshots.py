@@ -71,6 +71,10 @@ class SnapshotFileWriter:
         if verify_snapshot(self._disk, self.name) != self.info:
             raise CorruptLogError("the snapshot does not read back as it was written", self.name)
 
+    def close(self) -> None:
+        """Only close. Idempotent."""
+        self._file.close()
+
     def abort(self) -> None:
         """Close and delete."""
         self._file.close()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from ..errors import DecodeError, InternalError
-from ..record import Record, verify_run
-from ..zxid import EMPTY, to_hex
+from ..record import CHAIN_BYTES, Record, extend_chain, verify_run
+from ..zxid import COUNTER_MAX, EMPTY, follows, to_hex
 from .disk import Disk
 from .records import BODY_BYTES_MAX, FRAME_BYTES, encode_batch
 from .segments import Segment, SegmentWriter
@@ -48,10 +49,8 @@ class Tail:
 
     def append(self, records: Sequence[Record], *, sync: bool = True) -> None:
         """Raises InternalError, before anything is written, if the records do not stand behind the log's end."""
-        try:
-            verify_run(records, self.zxid, self.chain)
-        except DecodeError as error:
-            raise InternalError(f"append to a log that ends at {to_hex(self.zxid)}: {error}") from error
+        if not _stands_behind(records, self.zxid, self.chain):
+            self._refuse(records)
         for batch in _split(records):
             self._append_batch(batch, sync=sync)
 
@@ -82,6 +81,14 @@ class Tail:
         for writer in self._unsynced:
             writer.close()
         self._unsynced.clear()
+
+    def _refuse(self, records: Sequence[Record]) -> NoReturn:
+        """Find out which record is wrong; the quick check only says that one is."""
+        try:
+            verify_run(records, self.zxid, self.chain)
+        except DecodeError as error:
+            raise InternalError(f"append to a log that ends at {to_hex(self.zxid)}: {error}") from error
+        raise InternalError(f"append to a log that ends at {to_hex(self.zxid)}: the records changed meanwhile")
 
     def _append_batch(self, records: Sequence[Record], *, sync: bool) -> None:
         writer = self._writer
@@ -116,6 +123,18 @@ class Tail:
         return self._writer
 
 
+def _stands_behind(records: Sequence[Record], zxid: int, chain: int) -> bool:
+    """Whether the records follow each other and this end, the chain judged by its last value (P-4): a third of ``verify_run``'s price."""
+    for record in records:
+        # The plain next counter is a matter of one comparison; a first one, or a wrong one, is looked at closely.
+        if record.prev_zxid != zxid or ((record.zxid != zxid + 1 or record.zxid & COUNTER_MAX < 2) and not follows(record.zxid, zxid)):
+            return False
+        zxid = record.zxid
+    if not records:
+        return True
+    return extend_chain(chain, b"".join([record.encoded[:-CHAIN_BYTES] for record in records])) == records[-1].chain
+
+
 def _split(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     """Batches of at most BATCH_BYTES_MAX; nearly always the one that was given.
 
@@ -126,10 +145,10 @@ def _split(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
         if records:
             yield records
         return
+    if max(sizes) > BODY_BYTES_MAX - FRAME_BYTES:
+        raise InternalError(f"a record has {max(sizes)} bytes, a batch holds {BODY_BYTES_MAX}")
     start = size = 0
     for i, length in enumerate(sizes):
-        if length > BODY_BYTES_MAX - FRAME_BYTES:
-            raise InternalError(f"record {to_hex(records[i].zxid)} has {length} bytes, a batch holds {BODY_BYTES_MAX}")
         if size and size + length > BATCH_BYTES_MAX:
             yield records[start:i]
             start, size = i, 0
