@@ -208,6 +208,8 @@ class App:
     machine: gets the driver's inputs.  peer: the consensus core inside, for the judge.
     """
 
+    peer_class = Peer
+
     def __init__(self, node: SimNode) -> None:
         self.node = node
         disk = node.disk
@@ -217,7 +219,7 @@ class App:
         history.recover(record for record in disk.live.records if record.zxid > info.zxid)
         identity = Identity(CLUSTER, node.id, disk.storage_id, disk.incarnation)
         rng = Random(node.cluster.rng.random())
-        self.peer = Peer(
+        self.peer = self.peer_class(
             identity=identity,
             peers=node.peers,
             bootstrap=node.bootstrap,
