@@ -104,7 +104,10 @@ class Client:
         await self._write(Ensure(path))
 
     def transaction(self) -> Transaction:
-        """``async with zk.transaction() as t``: several operations, all or nothing, one zxid; empty: nothing is sent."""
+        """``async with zk.transaction() as t``: several operations, all or nothing, one zxid; empty: nothing is sent.
+
+        Enter: checkpoint. Exit: checkpoint; sends, and waits for the outcome. See Transaction.
+        """
         return Transaction(self._endpoint)
 
     async def _write(self, op: Op) -> object:
@@ -152,7 +155,7 @@ class Client:
     def watch(self, path: str, *, recursive: bool = False, max_events: int = 1024) -> EventStream:
         """``async with zk.watch(path) as events``: every change of the znode and its list of children, in order; recursive: of all below it.
 
-        See EventStream. Source: ZooKeeper, addWatch.
+        Enter: checkpoint. Exit: no checkpoint. See EventStream. Source: ZooKeeper, addWatch.
         """
         return EventStream(self._endpoint, path, recursive=recursive, max_events=max_events)
 

@@ -28,7 +28,9 @@ ENVIRONMENT_PREFIX = "ZKEMBED_"
 
 
 def _freeze(peers: Mapping[int, str]) -> dict[int, str]:
-    return dict(sorted(peers.items())) if isinstance(peers, Mapping) and all(type(key) is int for key in peers) else peers  # type: ignore[return-value]
+    """Sorted by id; what is no such mapping is left for the checks to name."""
+    known: Any = peers
+    return dict(sorted(known.items())) if isinstance(known, Mapping) and all(type(key) is int for key in known) else known
 
 
 @frozen(kw_only=True)
@@ -84,6 +86,7 @@ class Config:
         return self.peers[self.node_id]
 
     def settings(self) -> Settings:
+        """Timers and limits of the protocol that follow from this configuration."""
         return Settings(tick=self.tick, sync_limit=self.sync_limit, init_limit=self.init_limit)
 
     @classmethod
@@ -149,11 +152,12 @@ class Config:
         return problems
 
     def _address_problems(self) -> list[str]:
-        if not isinstance(self.peers, Mapping):
-            return []
+        peers: Any = self.peers
+        if not isinstance(peers, Mapping):
+            return []  # Named already.
         problems = []
         owner: dict[object, int] = {}
-        for id, address in self.peers.items():
+        for id, address in peers.items():
             if address in owner:
                 problems.append(f"peers[{id}]={address!r}: node {owner[address]} has this address already")
             owner.setdefault(address, id)

@@ -22,6 +22,7 @@ from typing import TypeVar, TypeVarTuple
 import trio
 
 from .bell import Bell
+from .clock import LeaseClock
 from .config import Config
 from .durable import Identity
 from .endpoint import SessionState
@@ -56,6 +57,7 @@ class Driver:
         self.changed = trio.lowlevel.ParkingLot()
         """Everybody who waits for a change of role, serving state or session creation."""
         self.on_session_end: Callable[[LocalSession], None] = lambda session: None
+        self.clock = LeaseClock()
         self.links: dict[int, PeerLink] = {}
         self._transport = transport
         self._bell = Bell()
@@ -85,7 +87,7 @@ class Driver:
                 self._nursery = nursery
                 await nursery.start(self._transport.serve, hello, self._known, self._accepted, name=self._name("listener"))
                 nursery.start_soon(self._run_disk, name=self._name("disk"))
-                self._input(lambda: self.replica.start(trio.current_time(), self._wall_us()))
+                self._input(lambda: self.replica.start(self.clock.now(), self._wall_us()))
                 nursery.start_soon(self._run_core, name=self._name("core"))
                 task_status.started()
         finally:
@@ -96,7 +98,8 @@ class Driver:
     async def _run_core(self) -> None:
         while True:
             self._input(lambda: None)
-            with trio.move_on_at(self.replica.deadline()):
+            deadline = self.replica.deadline() if self._frozen is None else float("inf")
+            with trio.move_on_at(self.clock.trio_time(deadline)):
                 await self._bell.wait()
 
     def wake(self) -> None:
@@ -111,7 +114,7 @@ class Driver:
         if self._frozen is not None:
             self._frozen.append(give)
             return
-        self.replica.tick(trio.current_time(), self._wall_us())
+        self.replica.tick(self.clock.now(), self._wall_us())
         give()
         self._execute(self.replica.drain())
         if self.replica.busy:

@@ -56,6 +56,7 @@ class LocalSessionView:
         self._driver = driver
         self._session = session
         self._watches: dict[SessionWatch, None] = {}
+        self._node_gone = False
         session.observer = self._changed
 
     @property
@@ -74,14 +75,16 @@ class LocalSessionView:
     def state(self) -> SessionState:
         """Judged by the clock as well: after a blocked loop the lease may have run out before anybody could notice."""
         state = self._session.state
+        if self._node_gone and state is not SessionState.EXPIRED:
+            return SessionState.CLOSED
         if state is SessionState.CONNECTED and self.expires_in() <= 0:
             return SessionState.SUSPENDED
         return state
 
     def expires_in(self) -> float:
-        if self._session.state is not SessionState.CONNECTED:
+        if self._session.state is not SessionState.CONNECTED or self._node_gone:
             return 0.0
-        return max(0.0, lease_end(self._session) - trio.current_time())
+        return max(0.0, lease_end(self._session) - self._driver.clock.now())
 
     def ephemerals(self, prefix: str) -> tuple[str, ...]:
         return self._driver.replica.tree.ephemerals(self._session.id, prefix)
@@ -91,6 +94,12 @@ class LocalSessionView:
 
     def off_change(self, watch: SessionWatch) -> None:
         self._watches.pop(watch, None)
+
+    def node_gone(self) -> None:
+        """Nothing will be confirmed, applied or asked through it any more: for its owner it is over, and whoever watches it is told."""
+        before, self._node_gone = self.state, True
+        if self.state is not before:
+            self._changed(self.state)
 
     def _changed(self, state: SessionState) -> None:
         for watch in tuple(self._watches):
@@ -157,6 +166,7 @@ class LocalEndpoint(Endpoint):
                 trio.lowlevel.reschedule(waiter)  # type: ignore[arg-type]
         for watcher in self._replica.watches:
             cast(Watcher, watcher).end(self._gate.fresh())
+        self._view.node_gone()
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
@@ -266,7 +276,7 @@ class LocalReplica:
     def staleness(self) -> float:
         """Seconds since a quorum is known to have confirmed this replica's leader; inf if none has yet."""
         seen = self._replica.quorum_seen
-        return float("inf") if seen is None else max(0.0, trio.current_time() - seen)
+        return float("inf") if seen is None else max(0.0, self._driver.clock.now() - seen)
 
     def _tree(self) -> Tree:
         if self._gate.error is not None or not self._replica.healthy:

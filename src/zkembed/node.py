@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import random
-import secrets
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -122,9 +121,11 @@ class Node:
                     await trio.lowlevel.checkpoint()
             finally:
                 reader.close()
-        chance = random.Random(secrets.randbits(64)) if config.transport is None else random.Random(config.node_id)
+        # Another sequence for each storage and each start, and the same again where a test draws the storage id from a seed.
+        identity = recovered.identity
+        chance = random.Random(f"{identity.storage_id.hex()}.{identity.incarnation}")
         peer = Peer(
-            identity=recovered.identity,
+            identity=identity,
             peers=config.peers,
             bootstrap=config.bootstrap,
             epochs=recovered.epochs,
@@ -136,7 +137,7 @@ class Node:
             peer=peer,
             tree=tree,
             chain=base.chain,
-            identity=recovered.identity,
+            identity=identity,
             limits=OpLimits(config.data_bytes_max, config.txn_bytes_max),
             snapshot_every=round(config.snapshot_every * chance.uniform(0.75, 1.25)) or 1,
             ids=lambda: chance.getrandbits(63),
@@ -160,9 +161,9 @@ class Node:
             if not started:
                 task_status.started()
 
-    def _fail(self, cause: BaseException) -> None:
+    def _fail(self, cause: BaseException, level: int = logging.ERROR) -> None:
         self._failure = cause
-        self._logger.error("the node has failed: %s", cause)
+        self._logger.log(level, "the node has failed: %s", cause)
         error = NodeFailedError(f"node {self.config.node_id} has failed: {cause}")
         error.__cause__ = cause
         self._gate.error = error
@@ -175,7 +176,7 @@ class Node:
     def abort(self, reason: str) -> None:
         """Stop at once, leaving nothing in order, as a killed process would: the block ends with NodeFailedError. Plain."""
         if self._gate.error is None:
-            self._fail(RuntimeError(reason))
+            self._fail(RuntimeError(reason), logging.INFO)  # It was asked for.
             if self._nursery is not None:
                 self._nursery.cancel_scope.cancel(reason=f"zkembed: {reason}")
 

@@ -40,6 +40,7 @@ class Session:
 
     @property
     def state(self) -> SessionState:
+        """What its owner may believe of it now (S-7)."""
         return self._view.state
 
     def expires_in(self) -> float:

@@ -29,6 +29,7 @@ class Pending(Generic[T]):
 
     @property
     def settled(self) -> bool:
+        """Whether ``result`` has an answer."""
         return self._settled
 
     def result(self) -> T:

@@ -63,6 +63,7 @@ class Watch:
         self._endpoint = endpoint
 
     def deliver(self, event: WatchedEvent) -> None:
+        """For endpoints, see endpoint.Watcher."""
         if not self._told.is_set():
             self._event = event
             self._told.set()
@@ -70,6 +71,7 @@ class Watch:
                 self._endpoint.unwatch(self)  # It may have been set on other znodes too: once is once.
 
     def end(self, error: BaseException) -> None:
+        """For endpoints, see endpoint.Watcher."""
         if not self._told.is_set():
             self._error = error
             self._told.set()
@@ -146,6 +148,7 @@ class EventStream:
         return self._events.popleft()
 
     def statistics(self) -> StreamStatistics:
+        """A snapshot of its counters. Plain."""
         return StreamStatistics(len(self._events), self._delivered, self._overflows)
 
     def _check_open(self) -> None:
@@ -155,6 +158,7 @@ class EventStream:
             raise trio.ClosedResourceError(f"the watch stream on {self._path!r} is not open")
 
     def deliver(self, event: WatchedEvent) -> None:
+        """For endpoints, see endpoint.Watcher."""
         if event.zxid <= self._covered:
             return
         if len(self._events) >= self._max_events:
@@ -166,5 +170,6 @@ class EventStream:
         self._parked.unpark()
 
     def end(self, error: BaseException) -> None:
+        """For endpoints, see endpoint.Watcher."""
         self._error = error
         self._parked.unpark_all()
