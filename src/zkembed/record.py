@@ -70,9 +70,7 @@ class Record:
         self.decoded: object = None
 
     @classmethod
-    def make(
-        cls, zxid: int, prev_zxid: int, time: int, kind: Kind, commit_hint: int, payload: bytes, prev_chain: int
-    ) -> Record:
+    def make(cls, zxid: int, prev_zxid: int, time: int, kind: Kind, commit_hint: int, payload: bytes, prev_chain: int) -> Record:
         """A new record behind the one with ``prev_zxid`` and ``prev_chain``."""
         body = encode((zxid, prev_zxid, time, int(kind), commit_hint, payload))
         chain = extend_chain(prev_chain, body)
@@ -117,9 +115,7 @@ def verify_run(records: Iterable[Record], prev_zxid: int, prev_chain: int) -> No
     """
     for record in records:
         if record.prev_zxid != prev_zxid or not follows(record.zxid, prev_zxid):
-            raise DecodeError(
-                f"record {to_hex(record.zxid)} says it follows {to_hex(record.prev_zxid)}, here ends {to_hex(prev_zxid)}"
-            )
+            raise DecodeError(f"record {to_hex(record.zxid)} says it follows {to_hex(record.prev_zxid)}, here ends {to_hex(prev_zxid)}")
         prev_chain = extend_chain(prev_chain, record.encoded[:-CHAIN_BYTES])
         if record.chain != prev_chain:
             raise DecodeError(f"record {to_hex(record.zxid)}: the chain does not match")
