@@ -95,6 +95,7 @@ class Leader:
         self._full = False
         self._acks_moved = False
         self._next_ping = core.now
+        self._ping_asked = False
         self._lag: tuple[float, int] | None = None
         self._locked_out: dict[int, float] = {}
         self._leaving_until: float | None = None
@@ -444,16 +445,18 @@ class Leader:
             self._round_if_wanted()
 
     def _round_if_wanted(self) -> None:
-        if self._rounds.wanted and self.established:
+        if self._rounds.wanted and self.established and not self._ping_asked:
             self._ping_due()
 
     def _ping_due(self) -> None:
+        self._ping_asked = True
         listed = tuple((handler.link.id, handler.listed) for handler in self.handlers.values() if handler.registered)
         self._core.emit(PingDue(self._rounds.seq + 1, listed))
 
     def send_round(self, digest_zxid: int, digest: int, not_open: Mapping[int, tuple[int, ...]]) -> None:
         """The replica's answer to PingDue: the round goes out to every registered learner."""
         core = self._core
+        self._ping_asked = False
         if self.ended or self.phase not in (LeaderPhase.SYNC, LeaderPhase.ESTABLISHED):
             return
         registered = [handler for handler in self.handlers.values() if handler.registered]

@@ -150,10 +150,10 @@ class Peer:
 
     def tick(self, now: float) -> None:
         """The first input of every wake-up: nothing may be stamped with a time from before a stall (rule B-12)."""
-        if self._stopped:
-            return
         gap, self._ticked_at = now - self._ticked_at, now
         self._set_now(now)
+        if self._stopped:
+            return
         if gap >= self._core.settings.sync_limit:
             self._end_roles(f"the event loop stood still for {gap:.1f} s")
         if now >= self.deadline() or gap > self._core.settings.stall_limit:
