@@ -7,10 +7,11 @@ from copy import deepcopy
 import pytest
 
 from zkembed.durable import Epochs
+from zkembed.log.epochs import load_epochs
 from zkembed.log.simulated_disk import PowerCutError, SimulatedDisk
 
-from .helpers import NODE_ID, behind, everything, history, open_log, small
-from .stories import EPOCHS, STORIES, Outcome, Story, die_at, look_at, outcomes_of, prepare, steps_of, subsets
+from .helpers import NODE_ID, behind, everything, history, open_log, small, write_snapshot
+from .stories import EPOCHS, RECORDS, STORIES, Outcome, Story, die_at, look_at, outcomes_of, prepare, steps_of, subsets
 
 ids = [story.name for story in STORIES]
 
@@ -77,22 +78,34 @@ def test_the_mark_is_durable_before_anything_else() -> None:
     """P-12: die at each step of a start that finds damage; every later start is DAMAGED too, and
     keeps the promises and the files."""
     disk, log = prepare(STORIES[1])
-    log.seal()
-    disk.kill()
-    segment = next(name for name in disk.names() if name.startswith("log-"))
+    log.close()
+    log = small(disk)
+    open_log(log)
+    write_snapshot(log, RECORDS[9])
+    log.close()
+    whole = deepcopy(disk)
+    segment = [name for name in disk.names() if name.startswith("log-")][-1]
     disk.damage(segment, 200, b"\xff\xff\xff")
-    files = [name for name in disk.names() if name.startswith("log-")]
+    files = [name for name in disk.names() if name.startswith(("log-", "snapshot-"))]
+    before = contents(disk)
     for step, survivor in enumerate(die_at_each_step_of_open(disk)):
         for keep in subsets(survivor, step):
             last = deepcopy(survivor)
             last.crash(keep)
-            # Repair removes the evidence; the mark is what is left of it.
-            for name in files:
-                assert name in last.names()
+            assert set(files) <= set(last.names())
+            if contents(last) != before:
+                assert load_epochs(last).damaged, "something was written before the mark"
+                # Repair removes the evidence; the mark is what is left of it.
+                last.replace(segment, whole.read(segment))
             outcome = look_at(last)
             assert outcome.damage
             assert outcome.epochs == Epochs(EPOCHS.accepted, EPOCHS.accepted_leader, EPOCHS.current, damaged=True)
             assert (outcome.last_zxid, outcome.records) == (0, ())
+
+
+def contents(disk: SimulatedDisk) -> dict[str, bytes]:
+    """All files but the one with the mark."""
+    return {name: disk.read(name) for name in disk.names() if not name.startswith("epochs")}
 
 
 def test_lost_promises_are_never_those_of_the_old_identity() -> None:

@@ -226,6 +226,19 @@ def test_all_snapshots_are_bad() -> None:
     assert found.last_zxid == 0
 
 
+@pytest.mark.parametrize("at", [25, 27, 38, 39])
+def test_a_snapshot_of_another_history(at: int) -> None:
+    """P-4, P-7: its chain is not that of the log at its zxid, be that within a batch or at the end of one: never replayed upon it."""
+    disk = SimulatedDisk()
+    log = small(disk)
+    open_log(log)
+    for start in range(0, 40, 4):
+        log.append(RECORDS[start : start + 4])
+    log.snapshot_writer(SnapshotInfo(RECORDS[at].zxid, RECORDS[at].chain ^ 1)).finish()
+    log.close()
+    assert "the chain does not go on" in open_log(small(disk)).damage
+
+
 def test_a_snapshot_that_was_installed_is_bad_or_gone() -> None:
     for way in ("bad", "gone"):
         disk = SimulatedDisk()

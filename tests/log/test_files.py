@@ -287,3 +287,30 @@ def test_pins_outlive_what_deletes_the_files() -> None:
     reader.close()
     assert len(disk.names()) < while_read <= count + 1
     log.close()
+
+
+def test_the_first_start_with_fsync_syncs_what_earlier_ones_did_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I-5: a run without fsync was killed, the machine has not booted: all is in the cache, and must be
+    on the device before it is reported."""
+    boot(tmp_path, monkeypatch, 1)
+    path = tmp_path / "data"
+    log = file_log(path, fsync=False)
+    open_log(log)
+    for record in history(80):
+        log.append([record])
+    write_snapshot(log, history(80)[40])
+    log.close(orderly=False)
+    old = {name for name in os.listdir(path) if name.startswith(("log-", "snapshot-"))}
+    assert len(old) > 2
+    synced: set[str] = set()
+    real = os_disk.OsFile.sync
+
+    def sync(file: os_disk.OsFile, *, always: bool = False) -> None:
+        real(file, always=always)
+        synced.add(file.name)
+
+    monkeypatch.setattr(os_disk.OsFile, "sync", sync)
+    log = file_log(path, fsync=True)
+    assert open_log(log).last_zxid == history(80)[-1].zxid
+    assert old <= synced
+    log.close()

@@ -19,7 +19,7 @@ RECORDS = history(240, payload=b"x" * 30)
 
 def log_on(disk: SimulatedDisk) -> MemoryLog:
     """All in one segment; extended a few blocks ahead."""
-    return MemoryLog(disk, segment_bytes=1 << 20, extend_bytes=2048)
+    return MemoryLog(disk, segment_bytes=1 << 20, extend_bytes=2048, random_bytes=lambda length: b"\x17" * length)
 
 
 def torn(whole: int, last: int) -> tuple[SimulatedDisk, str, int, int]:
@@ -49,6 +49,8 @@ def test_cut_at_every_byte(whole: int, last: int, rest: str) -> None:
     content = disk.read(name)
     for at in range(begin, end):
         tail = {"gone": b"", "zeros": bytes(len(content) - at), "old bytes": b"\xa5" * (len(content) - at)}[rest]
+        if content[at:end] == tail[: end - at]:
+            continue  # Nothing is missing.
         victim = deepcopy(disk)
         victim.replace(name, content[:at] + tail)
         found, log = start(victim)

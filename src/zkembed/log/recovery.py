@@ -218,7 +218,7 @@ class _Scan:
             self._fail(segment, offset, f"a batch follows {to_hex(header.prev_zxid)}, and the log before it ends at {here}")
             return False
         records: list[Record] = []
-        if header.last > self._base.zxid:
+        if header.last >= self._base.zxid:
             try:
                 records = decode_body(header, rest)
             except DecodeError as error:
