@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ from .client import Client
 from .config import Config
 from .driver import Driver
 
-from .errors import NodeFailedError, NodeStartError, StorageError
+from .errors import NodeFailedError, NodeStartError, SessionExpiredError, StorageError
 from .loading import load_snapshot
 from .local import Gate, LocalEndpoint, LocalNode, LocalReplica
 from .log.base import Log, Recovered
@@ -58,6 +59,8 @@ class Node:
         self._endpoint: LocalEndpoint | None = None
         self._nursery_manager: Any = None
         self._nursery: trio.Nursery | None = None
+        # Two scopes side by side: were the nursery's cancelled to end its tasks, the block would see that as a cancellation from outside.
+        self._running = trio.CancelScope()
         self._body = trio.CancelScope()
         self._failure: BaseException | None = None
 
@@ -155,11 +158,12 @@ class Node:
                 task_status.started()
 
         try:
-            await self._driver.run(task_status=Status())
+            with self._running:
+                await self._driver.run(task_status=Status())
         except Exception as error:
             self._fail(_only(error))
-            if not started:
-                task_status.started()
+        if not started:
+            task_status.started()
 
     def _fail(self, cause: BaseException, level: int = logging.ERROR) -> None:
         self._failure = cause
@@ -177,8 +181,7 @@ class Node:
         """Stop at once, leaving nothing in order, as a killed process would: the block ends with NodeFailedError. Plain."""
         if self._gate.error is None:
             self._fail(RuntimeError(reason), logging.INFO)  # It was asked for.
-            if self._nursery is not None:
-                self._nursery.cancel_scope.cancel(reason=f"zkembed: {reason}")
+            self._running.cancel(reason=f"zkembed: {reason}")
 
     async def _wait_started(self, driver: Driver, endpoint: LocalEndpoint) -> None:
         """Until the session is open; every now and then say what is missing."""
@@ -223,9 +226,11 @@ class Node:
         """Close the session, hand leadership over (B-16), and let the disk finish."""
         driver, endpoint = self._driver, self._endpoint
         assert driver is not None and endpoint is not None
-        if not endpoint.local.gone and not endpoint.local.closing:
-            await endpoint.result(endpoint.submit(CloseSession(endpoint.local.id, False)))
-        driver.leave()
+        with suppress(SessionExpiredError, NodeFailedError):  # It has just ended by itself; or the node has, which ``_failure`` tells.
+            if not endpoint.local.gone and not endpoint.local.closing:
+                await endpoint.result(endpoint.submit(CloseSession(endpoint.local.id, False)))
+        if self._failure is None:
+            driver.leave()
         while self._failure is None and not (driver.replica.peer.left and driver.disk_idle):
             await driver.changed.park()
 
