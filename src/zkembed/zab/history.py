@@ -101,11 +101,12 @@ class History:
 
     def append(self, record: Record) -> None:
         """Accept a record at the end; not durable yet. Raises InternalError unless it stands right behind (section 18.2)."""
-        zxid = record.zxid
-        if record.prev_zxid != self.end or not follows(zxid, self.end):
-            raise InternalError(f"append of {to_hex(zxid)} behind {to_hex(record.prev_zxid)}, but the log ends at {to_hex(self.end)}")
+        zxid, end = record.zxid, self.end
+        next_counter = zxid == end + 1 and end != EMPTY
+        if record.prev_zxid != end or not (next_counter or follows(zxid, end)):
+            raise InternalError(f"append of {to_hex(zxid)} behind {to_hex(record.prev_zxid)}, but the log ends at {to_hex(end)}")
         size = len(record.encoded)
-        if zxid != self.end + 1:
+        if not next_counter:
             self._run_epochs.append(epoch_of(zxid))
             self._run_counters.append(1)
             self._run_starts.append(self._start + len(self._chains))

@@ -70,6 +70,7 @@ class Peer:
         self._paused_until = float("-inf")
         self._ticked_at = 0.0
         self._beat_at = 0.0
+        self._due = 0.0
         self.role = Role.LOOKING
         self.leader_id: int | None = None
         self.left = False
@@ -156,7 +157,7 @@ class Peer:
             return
         if gap >= self._core.settings.sync_limit:
             self._end_roles(f"the event loop stood still for {gap:.1f} s")
-        if now >= self.deadline() or gap > self._core.settings.stall_limit:
+        if now >= self._due or gap > self._core.settings.stall_limit:
             self._guard(self._run_timers)
 
     def _run_timers(self) -> None:
@@ -181,7 +182,10 @@ class Peer:
         return frozenset(link for link, handler in self._leader.handlers.items() if handler.registered)
 
     def deadline(self) -> float:
-        """When ``tick`` must be called next; at most one tick ahead."""
+        """When ``tick`` must be called next, as of the last ``drain``; at most one tick ahead."""
+        return self._due
+
+    def _next_due(self) -> float:
         core = self._core
         if self._stopped:
             return core.now + core.settings.tick
@@ -634,6 +638,7 @@ class Peer:
         """Take the effects of all inputs since the last call; what was proposed since leaves now, together."""
         if not self._stopped:
             self._guard(self._flush)
+        self._due = self._next_due()
         effects, self._core.effects = self._core.effects, []
         return effects
 
