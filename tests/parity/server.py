@@ -80,7 +80,9 @@ class ZooKeeperServer:
         self.address = f"127.0.0.1:{port}"
         config = directory / "zoo.cfg"
         config.write_text(
-            f"dataDir={directory / 'data'}\nclientPortAddress=127.0.0.1\nclientPort={port}\ntickTime=2000\nmaxClientCnxns=0\n"
+            f"dataDir={directory / 'data'}\nclientPortAddress=127.0.0.1\nclientPort={port}\nmaxClientCnxns=0\n"
+            # Coarse sessions by default; fine enough here for one that is to expire while a test waits.
+            "tickTime=500\nminSessionTimeout=1000\nmaxSessionTimeout=60000\n"
             "admin.enableServer=false\n4lw.commands.whitelist=*\n"
         )
         with (directory / "output").open("ab") as output:

@@ -1,7 +1,7 @@
 """The language of the comparison: what is asked, by which session, and where the two systems are meant to differ.
 
 A story knows neither ZooKeeper nor zkembed. Paths begin with ``~``, the story's own znode, made before it begins; a path
-without it is taken as it stands. Sessions are ``a``, ``b`` and ``c``: ``b`` may be closed in a story, the others stay.
+without it is taken as it stands. Sessions are ``a``, ``b`` and ``c``: ``b`` may be closed or vanish in a story, the others stay.
 """
 
 from __future__ import annotations
@@ -88,8 +88,13 @@ class Close:
     """The session ends by its owner's wish."""
 
 
+@frozen
+class Vanish:
+    """The session's process is gone without a word; the ensemble has noticed when the step is over."""
+
+
 TransactionOp: TypeAlias = Create | Set | Delete | Check
-Op: TypeAlias = Create | Set | Delete | Get | Exists | Children | Multi | Sync | Stream | StopWatching | Close
+Op: TypeAlias = Create | Set | Delete | Get | Exists | Children | Multi | Sync | Stream | StopWatching | Close | Vanish
 
 
 @frozen
@@ -173,6 +178,9 @@ class Speaker:
 
     def close(self) -> Step:
         return Step(self._session, Close())
+
+    def vanish(self) -> Step:
+        return Step(self._session, Vanish())
 
 
 a = Speaker("a")

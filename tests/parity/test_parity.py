@@ -21,14 +21,14 @@ ROWS = {*(f"A{n}" for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 17, 18, 19, 21, 25, 2
 
 @pytest.mark.parametrize("story", [story for story in STORIES if not story.fresh], ids=lambda story: story.title)
 async def test_zkembed_answers_as_zookeeper_does(story: Story, zookeeper: ZooKeeperServer, autojump_clock: trio.testing.MockClock) -> None:
-    compare(story, through_kazoo.tell(story, zookeeper.address), await through_zkembed.tell(story))
+    compare(story, through_kazoo.tell(story, zookeeper), await through_zkembed.tell(story))
 
 
 @pytest.mark.parametrize("story", [story for story in STORIES if story.fresh], ids=lambda story: story.title)
 async def test_a_new_ensemble_is_like_a_new_zookeeper(
     story: Story, fresh_zookeeper: ZooKeeperServer, autojump_clock: trio.testing.MockClock
 ) -> None:
-    compare(story, through_kazoo.tell(story, fresh_zookeeper.address), await through_zkembed.tell(story))
+    compare(story, through_kazoo.tell(story, fresh_zookeeper), await through_zkembed.tell(story))
 
 
 def compare(story: Story, zookeeper: list[Line], zkembed: list[Line]) -> None:
@@ -64,7 +64,7 @@ def test_titles_are_unique() -> None:
 def test_a_difference_that_nobody_meant_is_noticed(zookeeper: ZooKeeperServer) -> None:
     """The comparison can fail: another answer, another event, another order of zxids."""
     (story,) = (story for story in STORIES if story.title.startswith("an event comes before the reply"))
-    lines = through_kazoo.tell(story, zookeeper.address)
+    lines = through_kazoo.tell(story, zookeeper)
     compare(story, lines, lines)
     first, told = lines[0], next(line for line in lines if line.events)
     for changed in (

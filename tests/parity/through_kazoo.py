@@ -8,8 +8,9 @@ that what came first is known. Blocks the calling thread.
 from __future__ import annotations
 
 import logging
-from types import TracebackType
-from typing import Any, ClassVar, Self
+import socket
+import time
+from typing import Any, ClassVar
 
 from attrs import frozen
 from kazoo.client import KazooClient  # type: ignore[import-untyped]
@@ -19,10 +20,33 @@ from kazoo.protocol import serialization as wire  # type: ignore[import-untyped]
 from kazoo.protocol.states import ZnodeStat  # type: ignore[import-untyped]
 from kazoo.security import OPEN_ACL_UNSAFE  # type: ignore[import-untyped]
 
-from .story import Check, Children, Close, Create, Delete, Exists, Get, Multi, Op, Set, StopWatching, Story, Stream, Sync, TransactionOp
+from .server import ZooKeeperServer
+from .story import (
+    Check,
+    Children,
+    Close,
+    Create,
+    Delete,
+    Exists,
+    Get,
+    Multi,
+    Op,
+    Set,
+    Step,
+    StopWatching,
+    Story,
+    Stream,
+    Sync,
+    TransactionOp,
+    Vanish,
+)
 from .transcript import Absent, Answer, Done, Event, Failed, Heard, Line, Made, Named, Names, RawStat, Several, Value, render
 
 ANSWER_TIMEOUT = 20.0
+SESSION_TIMEOUT = 60.0
+# Of a session that is to expire; ZooKeeper rounds it up to its next tick.
+SHORT_SESSION_TIMEOUT = 1.5
+NOWHERE = "127.0.0.1:1"
 ROOT = "/story"
 _EPHEMERAL, _SEQUENTIAL = 1, 2
 _EVENTS = {1: "CREATED", 2: "DELETED", 3: "DATA_CHANGED", 4: "CHILDREN_CHANGED"}
@@ -89,23 +113,27 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
 class ZooKeeperSession:
     """One session of one story."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, server: ZooKeeperServer, *, timeout: float = SESSION_TIMEOUT) -> None:
+        self._server = server
         self._handler = _Handler()
-        self._client = KazooClient(address, timeout=30.0, handler=self._handler, logger=_quiet_logger())
+        self._client = KazooClient(server.address, timeout=timeout, handler=self._handler, logger=_quiet_logger())
         self._client._connection._read_watch_event = self._note
         self._client.start(timeout=ANSWER_TIMEOUT)
         self.id: int = self._client.client_id[0]
         self._told = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
     def close(self) -> None:
         self._client.stop()
         self._client.close()
+
+    def vanish(self) -> None:
+        """Its connection ends and never comes back; returns when the server has given the session up."""
+        self._client.set_hosts(NOWHERE)
+        self._client._connection._socket.shutdown(socket.SHUT_RDWR)
+        deadline = time.monotonic() + ANSWER_TIMEOUT
+        while f"{self.id:#x}" in self._server.ask("dump"):
+            assert time.monotonic() < deadline, "ZooKeeper does not give up a session that has vanished"
+            time.sleep(0.02)
 
     def _note(self, data: bytes, offset: int) -> None:
         """In kazoo's place: every event as the server sends it, once."""
@@ -113,8 +141,8 @@ class ZooKeeperSession:
         self._handler.events.append(Event(_EVENTS[watch.type], watch.path))
 
     def hear(self, op: Op, root: str) -> Heard:
-        if isinstance(op, Close):
-            self.close()
+        if isinstance(op, Close | Vanish):
+            self.close() if isinstance(op, Close) else self.vanish()
             return Heard(Done())
         reply = self._handler.reply()
         self._client._call(_request(op, root), reply)
@@ -127,13 +155,14 @@ class ZooKeeperSession:
         return Heard(answer, events)
 
 
-def tell(story: Story, address: str) -> list[Line]:
+def tell(story: Story, server: ZooKeeperServer) -> list[Line]:
     """The story's transcript. What it made is gone afterwards."""
     root = "" if story.fresh else ROOT
     sessions: dict[str, ZooKeeperSession] = {}
     try:
         for name in story.sessions:
-            sessions[name] = ZooKeeperSession(address)
+            vanishes = Step(name, Vanish()) in story.steps
+            sessions[name] = ZooKeeperSession(server, timeout=SHORT_SESSION_TIMEOUT if vanishes else SESSION_TIMEOUT)
         if root:
             sessions["a"].hear(Create(root), "")
         heard = [sessions[step.session].hear(step.op, root) for step in story.steps]
@@ -142,7 +171,7 @@ def tell(story: Story, address: str) -> list[Line]:
         for session in sessions.values():
             session.close()
         if root:
-            _remove(address, root)
+            _remove(server.address, root)
     return render(story, heard, names, root)
 
 
@@ -162,7 +191,7 @@ def _request(op: Op | TransactionOp, root: str, create: Any = wire.Create2) -> A
         return wire.Transaction([_request(each, root, wire.Create) for each in op.ops])
     if isinstance(op, Sync):
         return wire.Sync("/")
-    assert not isinstance(op, Close)
+    assert not isinstance(op, Close | Vanish)
     path = root + op.path[1:] if op.path.startswith("~") else op.path
     match op:
         case Create(_, data, ephemeral, sequential):

@@ -7,17 +7,33 @@ server shows everybody the newest state, replicas promise that only behind a syn
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import assert_never
 
 import trio
 
 import zkembed
-from zkembed.log.memory import MemoryLog
-from zkembed.transport.memory import Fabric
+from zkembed.testing import open_ensemble
 
-from .story import Check, Children, Close, Create, Delete, Exists, Get, Multi, Op, Set, StopWatching, Story, Stream, Sync, TransactionOp
+from .story import (
+    Check,
+    Children,
+    Close,
+    Create,
+    Delete,
+    Exists,
+    Get,
+    Multi,
+    Op,
+    Set,
+    StopWatching,
+    Story,
+    Stream,
+    Sync,
+    TransactionOp,
+    Vanish,
+)
 from .transcript import Absent, Answer, Done, Event, Failed, Heard, Line, Made, Named, Names, RawStat, Several, Value, render
 
 ROOT = "/story"
@@ -27,11 +43,11 @@ NODES = {"a": 1, "b": 2, "c": 3}
 class ZkembedSession:
     """One node of the ensemble and the watches that its session holds."""
 
-    def __init__(self, zk: zkembed.Client, closing: trio.Event, closed: trio.Event) -> None:
+    def __init__(self, zk: zkembed.Client, close: Callable[[], Awaitable[None]], vanish: Callable[[], Awaitable[None]]) -> None:
         self.id = zk.session.id
         self._zk = zk
-        self._closing = closing
-        self._closed = closed
+        self._close = close
+        self._vanish = vanish
         # Until they have fired, with the path they were set on.
         self._watches: list[tuple[str, zkembed.Watch]] = []
         self._streams: list[tuple[str, zkembed.EventStream, AsyncExitStack]] = []
@@ -61,8 +77,10 @@ class ZkembedSession:
                 await zk.sync()
                 return Done()
             case Close():
-                self._closing.set()
-                await self._closed.wait()
+                await self._close()
+                return Done()
+            case Vanish():
+                await self._vanish()
                 return Done()
         path = _place(op.path, root)
         match op:
@@ -140,7 +158,7 @@ class ZkembedSession:
 async def tell(story: Story) -> list[Line]:
     """The story's transcript."""
     root = "" if story.fresh else ROOT
-    async with _ensemble() as sessions:
+    async with _sessions() as sessions:
         names = {session.id: name for name, session in sessions.items()}
         if root:
             await sessions["a"].hear(Create(root), "")
@@ -157,27 +175,42 @@ async def tell(story: Story) -> list[Line]:
 
 
 @asynccontextmanager
-async def _ensemble() -> AsyncIterator[dict[str, ZkembedSession]]:
-    fabric = Fabric()
-    peers = {id: f"memory:{id}" for id in NODES.values()}
-    sessions: dict[str, ZkembedSession] = {}
-
-    async def run(name: str, *, task_status: trio.TaskStatus[None]) -> None:
-        node_id = NODES[name]
+async def _sessions() -> AsyncIterator[dict[str, ZkembedSession]]:
+    """``a`` and ``c`` are the ensemble's own; ``b`` is an application's node, which can leave and be crashed."""
+    async with open_ensemble(len(NODES), run={NODES["a"], NODES["c"]}) as ensemble, trio.open_nursery() as nursery:
         closing, closed = trio.Event(), trio.Event()
-        config = zkembed.Config(node_id=node_id, peers=peers, transport=fabric.transport(node_id), log=MemoryLog())
-        async with zkembed.Node(config) as zk:
-            sessions[name] = ZkembedSession(zk, closing, closed)
-            task_status.started()
-            await closing.wait()
-        closed.set()
 
-    async with trio.open_nursery() as nursery:
-        async with trio.open_nursery() as starting:
-            for name in NODES:
-                starting.start_soon(nursery.start, run, name)
+        async def run(*, task_status: trio.TaskStatus[zkembed.Client]) -> None:
+            try:
+                async with zkembed.Node(ensemble.config(NODES["b"])) as zk:
+                    task_status.started(zk)
+                    await closing.wait()
+            except zkembed.NodeFailedError:
+                if not closing.is_set():
+                    raise
+            closed.set()
+
+        async def close() -> None:
+            closing.set()
+            await closed.wait()
+
+        async def vanish() -> None:
+            closing.set()
+            ensemble.crash(NODES["b"])
+            await closed.wait()
+            await _wait_expired(ensemble.zk(NODES["a"]), sessions["b"].id)
+
+        clients = {"a": ensemble.zk(NODES["a"]), "b": await nursery.start(run), "c": ensemble.zk(NODES["c"])}
+        sessions = {name: ZkembedSession(zk, close, vanish) for name, zk in clients.items()}
         yield sessions
-        nursery.cancel_scope.cancel()
+        closing.set()
+
+
+async def _wait_expired(zk: zkembed.Client, session: int) -> None:
+    """Open sessions are listed below /zookeeper/sessions."""
+    gone = zkembed.Watch()
+    if await zk.exists(f"/zookeeper/sessions/{session:#x}", watch=gone) is not None:
+        await gone.wait()
 
 
 def _place(path: str, root: str) -> str:
