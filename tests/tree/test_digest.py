@@ -113,6 +113,15 @@ def test_every_part_of_the_state_is_in_the_digest() -> None:
     assert len(set(seen)) == len(seen)
 
 
+def test_where_a_value_is_makes_a_difference() -> None:
+    """D23: the same two values at each other's paths are another state."""
+    one, two = opened(), opened()
+    for scene, names in ((one, "ab"), (two, "ba")):
+        scene.do(Multi(tuple(Create(f"/{name}", data) for name, data in zip(names, (b"x", b"y"), strict=True))))
+        scene.do(SetData("/", b""))  # its result replaces the kept one, which names the paths
+    assert one.tree.digest_now() != two.tree.digest_now()
+
+
 @pytest.mark.parametrize("seed", ["0", "1", "4242"])
 def test_the_hash_seed_of_the_interpreter_does_not_matter(seed: str) -> None:
     """V7: boundaries, digests and snapshots, byte for byte."""

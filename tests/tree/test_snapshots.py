@@ -257,6 +257,18 @@ def test_a_snapshot_that_is_not_right_is_refused(what: str) -> None:
         reload(changed)
 
 
+def test_children_are_counted_even_where_the_digest_agrees() -> None:
+    """Written by a defective tree: the digest is that of what it wrote."""
+    tree = small()
+    node = tree.get("/a/b")
+    assert node is not None
+    node.num_children = 1
+    changed = pages(tree)
+    rehead(changed, 5, tree.recompute_digest())
+    with pytest.raises(DecodeError, match="znodes count"):
+        reload(changed)
+
+
 @pytest.mark.parametrize("keep", range(4))
 def test_a_snapshot_that_ends_early_is_refused(keep: int) -> None:
     with pytest.raises(DecodeError):

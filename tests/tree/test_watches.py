@@ -225,6 +225,14 @@ def test_the_end_of_a_session_fires_for_its_ephemerals() -> None:
     assert [(watcher, event.kind) for watcher, event in on.watches.trigger(applied)] == [("w", DELETED), ("s", CHILDREN)]
 
 
+def test_watchers_of_one_znode_are_told_in_the_order_in_which_they_came() -> None:
+    """V7: no set decides."""
+    on = Watching("/a")
+    for watcher in "zyxab":
+        on.watch(watcher, "/a", WatchMode.DATA)
+    assert [watcher for watcher, _, _ in on.told(SetData("/a", b""))] == list("zyxab")
+
+
 # --- removing --------------------------------------------------------------------------------------------------------
 
 

@@ -168,12 +168,10 @@ def _difference(mode: WatchMode, before: TreeNode | None, after: TreeNode | None
         return None if after is None else EventKind.CREATED
     if after is None:
         return EventKind.DELETED
-    if before.czxid == after.czxid:
-        if mode is WatchMode.CHILDREN:
-            return EventKind.CHILDREN_CHANGED if before.pzxid != after.pzxid else None
-        return EventKind.DATA_CHANGED if before.mzxid != after.mzxid else None
-    # Deleted and created anew meanwhile.
-    return EventKind.CHILDREN_CHANGED if mode is WatchMode.CHILDREN else EventKind.DATA_CHANGED
+    # A znode deleted and created anew differs too: all its zxids are later ones.
+    if mode is WatchMode.CHILDREN:
+        return EventKind.CHILDREN_CHANGED if before.pzxid != after.pzxid else None
+    return EventKind.DATA_CHANGED if before.mzxid != after.mzxid else None
 
 
 def _jump_event(kind: EventKind, path: str, zxid: int, before: TreeNode | None, after: TreeNode | None) -> WatchedEvent:
