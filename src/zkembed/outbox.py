@@ -1,13 +1,15 @@
 """What waits to be sent on one link, in order: messages, and streams that are read from disk when their turn comes.
 
 Messages that queued while the socket was busy leave together in one frame. Bounded: beyond its byte budget a link is given
-up (rule B-13); streams are not counted, since they are read only as fast as the link takes them.
+up (rule B-13). A sync stream is not counted: what comes from disk is read only as fast as the link takes it, what comes from the
+history's cache is in memory anyway; counted, it could never be sent to a learner that is far behind.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import cast
 from zlib import crc32
 
 from .bell import Bell
@@ -17,6 +19,7 @@ from .zab.codec import encode_frame
 from .zab.effects import SendRecords, SendSnapshot
 from .zab.messages import Entries, Message, Proposal, Request, SnapChunk
 
+# More than a leader may have outstanding and more than an origin may have under way: only one that does not keep up reaches it.
 QUEUED_BYTES_MAX = 64 * 2**20
 FRAME_BYTES = 2 * 2**20
 """A frame is closed once it holds this much; one message may take it beyond."""
@@ -28,7 +31,7 @@ Item = Message | SendSnapshot | SendRecords
 
 
 class Outbox:
-    """Invariant: ``_bytes`` is the sum of the sizes of the queued messages."""
+    """Invariant: ``_bytes`` is the sum of the sizes of the queued messages that count."""
 
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
@@ -40,7 +43,8 @@ class Outbox:
     def put(self, message: Message) -> bool:
         """Queue a message; False if the link is over its budget."""
         self._items.append(message)
-        self._bytes += size_of(message)
+        if type(message) is not Entries:
+            self._bytes += size_of(message)
         self._bell.ring()
         return self._bytes <= QUEUED_BYTES_MAX
 
@@ -66,10 +70,12 @@ class Outbox:
         messages: list[Message] = []
         taken = 0
         while items and taken < FRAME_BYTES and not isinstance(items[0], (SendSnapshot, SendRecords)):
-            message = items.popleft()
-            taken += size_of(message)  # type: ignore[arg-type]
-            messages.append(message)  # type: ignore[arg-type]
-        self._bytes -= taken
+            message = cast(Message, items.popleft())
+            size = size_of(message)
+            taken += size
+            if type(message) is not Entries:
+                self._bytes -= size
+            messages.append(message)
         return encode_frame(messages)
 
     @staticmethod

@@ -17,7 +17,7 @@ from ..tree.tree import Applied
 from ..zab.messages import RejectCode
 from .effects import EndWatcher, SessionChanged, Settled
 from .lease import Touches, confirm, lease_end
-from .pipeline import Barrier, Call, LocalSession, Read
+from .pipeline import WINDOW_BYTES, Barrier, Call, LocalSession, Read
 from .shared import Shared
 
 _LIMITS = {RejectCode.TOO_LARGE: ErrorCode.TOO_LARGE, RejectCode.MALFORMED: ErrorCode.MALFORMED}
@@ -196,9 +196,10 @@ class Origination:
 
     def hand_over(self) -> Iterator[Call]:
         """Give the leader what was queued, session by session, each in its order (Q-1)."""
-        for session in self._shared.sessions.values():
+        sessions = self._shared.sessions.values()
+        for session in sessions:
             if session.queued and session.created:
-                yield from session.hand_over()
+                yield from session.hand_over(WINDOW_BYTES - sum(each.handed_bytes for each in sessions))
 
     def rejected(self, session_id: int, cseq: int, code: RejectCode) -> list[bytes]:
         """(Q-2) A limit: what to send in its place, and again behind it. Closing or moved: nothing, apply will say."""

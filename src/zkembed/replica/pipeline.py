@@ -20,6 +20,10 @@ from ..tree.results import ErrorCode, Failure, Outcome
 WINDOW = 1000
 """Calls of one session that may be with the ensemble at a time; the rest wait at the origin (D30)."""
 
+WINDOW_BYTES = 16 * 2**20
+"""Encoded bytes of all sessions of a node that may be under way. Less than a link's budget (B-13), or a node that hands over what it
+may, or sends it again to the next leader, would lose its link for it, for ever."""
+
 
 class Call:
     """One write. ``cseq`` is 0 until it is handed over; ``outcome`` is what the tree made of it.
@@ -96,6 +100,7 @@ class LocalSession:
         self.next_cseq = 1
         self.closing = False
         self.handed: deque[Call] = deque()
+        self.handed_bytes = 0
         self.queued: deque[Call] = deque()
         self.reads: deque[Read] = deque()
         self.barriers: list[Barrier] = []
@@ -140,14 +145,16 @@ class LocalSession:
                 waiting.after = before
         return True
 
-    def hand_over(self) -> Iterator[Call]:
-        """Give the next calls their cseq, as many as the window lets, and yield them in order, encoded."""
-        while self.queued and len(self.handed) < WINDOW:
+    def hand_over(self, room: int = WINDOW_BYTES) -> Iterator[Call]:
+        """Give the next calls their cseq, as many as the window and ``room`` bytes let, and yield them in order, encoded."""
+        while self.queued and len(self.handed) < WINDOW and room > 0:
             call = self.queued.popleft()
             call.cseq = self.next_cseq
             self.next_cseq += 1
             self.handed.append(call)
             call.entry = encode_entry(self.id, call.cseq, self.handed[0].cseq, call.op)
+            room -= len(call.entry)
+            self.handed_bytes += len(call.entry)
             yield call
 
     def unresolved(self) -> Iterator[bytes]:
@@ -164,7 +171,9 @@ class LocalSession:
         for call in self.handed:
             if call.cseq == cseq:
                 call.op = fail
+                self.handed_bytes -= len(call.entry)
                 call.entry = encode_entry(self.id, cseq, self.handed[0].cseq, fail)
+                self.handed_bytes += len(call.entry)
         if not self.handed or self.handed[0].cseq > cseq:
             entries.append(encode_entry(self.id, cseq, cseq, fail))
         entries.extend(call.entry for call in self.handed if call.cseq >= cseq)
@@ -175,6 +184,7 @@ class LocalSession:
         if not self.handed or cseq < self.handed[0].cseq:
             return None
         call = self.handed.popleft()
+        self.handed_bytes -= len(call.entry)
         if call.cseq != cseq:
             raise InternalError(f"session {self.id:#x}: outcome of request {cseq}, expected {call.cseq} first")
         if isinstance(outcome, Failure) and outcome.code is ErrorCode.GAP:
@@ -207,6 +217,7 @@ class LocalSession:
         self.gone = True
         waiting: list[Call | Read | Barrier] = [*self.handed, *self.queued, *self.reads, *self.barriers]
         self.handed.clear()
+        self.handed_bytes = 0
         self.queued.clear()
         self.reads.clear()
         self.barriers.clear()
@@ -231,6 +242,8 @@ class LocalSession:
             if call.cseq != expected:
                 raise InternalError(f"session {self.id:#x}: handed over {call.cseq}, expected {expected}")
             expected += 1
+        if self.handed_bytes != sum(len(call.entry) for call in self.handed):
+            raise InternalError(f"session {self.id:#x}: the count of bytes under way is off")
         if any(call.cseq for call in self.queued):
             raise InternalError(f"session {self.id:#x}: a queued call has a cseq already")
 

@@ -26,7 +26,7 @@ class Settings:
     max_epoch_jump: int = 1_000_000
     counter_limit: int = 0xFFFF_0000
     outstanding_max: int = 20_000
-    outstanding_bytes_max: int = 64 * 2**20
+    outstanding_bytes_max: int = 32 * 2**20
     cache_bytes_max: int = 32 * 2**20
     diff_bytes_max: int = 64 * 2**20
     proposal_bytes_max: int = 1 * 2**20
