@@ -322,5 +322,9 @@ async def test_the_fabric_forgets_links_that_have_ended(autojump_clock: MockCloc
             net.fabric.cut(1, 2)
             assert await net.dials(1, 2) == "silence"
             net.fabric.heal()
+            # Connected, and the dialling end never hears of it.
+            net.fabric.cut(2, 1, one_way=True)
+            assert await net.dials(1, 2) == "silence"
+            net.fabric.heal()
         await trio.sleep(10)
         assert net.fabric.statistics() == FabricStatistics(link_ends=0, listeners=3)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import attrs
@@ -167,6 +167,23 @@ async def test_hx2_a_frame_that_does_not_end_is_ended() -> None:
         stream = await siege.attack_as_member(framed(b"x" * 1000)[:500])
         assert "not complete 0.05 s after its first byte" in await next_end(siege.accepted, 1)
         assert await read_to_the_end(stream) == b""
+
+
+async def test_hx2_a_byte_now_and_then_does_not_keep_a_frame_alive() -> None:
+    """The deadline counts from the frame's first byte, not from its latest."""
+    async with besieged(attrs.evolve(SHORT, handshake_timeout=30.0)) as siege:
+        stream = await siege.attack_as_member()
+        async with trio.open_nursery() as nursery:
+
+            async def trickle() -> None:
+                with suppress(trio.BrokenResourceError):
+                    for byte in framed(b"x" * 50_000):
+                        await stream.send_all(bytes([byte]))
+                        await trio.testing.wait_all_tasks_blocked(0.001)
+
+            nursery.start_soon(trickle)
+            assert "not complete 0.05 s after its first byte" in await next_end(siege.accepted, 1)
+        await stream.aclose()
 
 
 async def test_a_frame_in_time_and_a_long_silence_between_frames_are_fine() -> None:

@@ -14,6 +14,7 @@ import trio.testing
 from zkembed.errors import NodeStartError
 from zkembed.transport.base import Limits, LinkError
 from zkembed.transport.framing import encode_frame
+from zkembed.transport.sockets import meets_itself
 from zkembed.transport.tcp import TcpTransport
 
 from .conformance import ONE, QUICK, TWO, Accepted, receive_all, send_to_the_end, serving
@@ -40,14 +41,15 @@ async def test_two_nodes_cannot_share_a_port() -> None:
                 await TcpTransport(f"127.0.0.1:{port}", {}).serve(TWO, lambda _: True, Accepted())
 
 
+@needs_ipv6
 async def test_a_listener_that_cannot_be_leaves_no_descriptor() -> None:
-    before = census()
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        for _ in range(5):
-            with pytest.raises(NodeStartError):
+    """Not even if it is the second of two families that is taken."""
+    for family, _, _, _, sockaddr in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM):
+        with reserved_port_of_both_families() as port, socket.create_server((str(sockaddr[0]), port), family=family):
+            before = census()
+            with trio.fail_after(5), pytest.raises(NodeStartError, match="taken"):
                 await TcpTransport(f"localhost:{port}", {}).serve(TWO, lambda _: True, Accepted())
-    await until(lambda: census() == before)
+            await until(lambda before=before: census() == before)  # type: ignore[misc]
 
 
 async def test_port_0_is_chosen_by_the_machine_and_told() -> None:
@@ -146,6 +148,16 @@ async def test_a_handshake_without_an_answer_is_given_up_in_time() -> None:
         with pytest.raises(LinkError, match=r"did not answer the handshake within 0.03 s") as caught:
             await transport.dial(2, ONE)
         assert not caught.value.refused
+
+
+def test_a_connection_that_met_itself_is_known() -> None:
+    with reserved_ports(1) as (port,), socket.socket() as lonely, socket.create_server(("127.0.0.1", 0)) as server:
+        lonely.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        lonely.bind(("127.0.0.1", port))
+        lonely.connect(("127.0.0.1", port))
+        assert meets_itself(lonely)
+        with socket.create_connection(server.getsockname()) as sociable:
+            assert not meets_itself(sociable)
 
 
 # --- links -----------------------------------------------------------------------------------------------------------

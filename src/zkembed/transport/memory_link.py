@@ -44,7 +44,7 @@ class Pipe:
         self.source = source
         self.target = target
         self._network = network
-        # Invariant: times of arrival never fall from left to right.
+        # With times of arrival. What is behind waits for what is before it, even if it would have been there sooner.
         self._under_way: deque[tuple[float, bytes | None]] = deque()
         self._arrived: deque[bytes] = deque()
         self.held_bytes = 0
@@ -52,7 +52,6 @@ class Pipe:
         self.ended = False
         # Nobody will read any more: what comes is dropped.
         self.deaf = False
-        self._latest = -math.inf
 
     @property
     def dark(self) -> bool:
@@ -64,8 +63,7 @@ class Pipe:
             # Dropped, but it counts: a sender waits for the end to reach it, and does not send into the void for ever.
             return
         travel = self._network.travel_time(self.source, self.target)
-        self._latest = max(self._latest, trio.current_time() + travel)
-        self._under_way.append((self._latest, frame))
+        self._under_way.append((trio.current_time() + travel, frame))
 
     def settle(self) -> None:
         """Let arrive what has had its time."""
@@ -95,7 +93,6 @@ class Pipe:
         """The direction was dark until now: what was held is sent again."""
         again = trio.current_time() + self._network.travel_time(self.source, self.target)
         self._under_way = deque((max(at, again), frame) for at, frame in self._under_way)
-        self._latest = max(self._latest, again)
 
     def lose(self) -> None:
         """Lose what is under way, not what has arrived."""

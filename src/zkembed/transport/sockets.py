@@ -88,8 +88,6 @@ def _listener(target: Target) -> socket.socket:
         if os.name == "posix":
             # A node that restarts must not wait for its old connections to time out. (On Windows the option means theft.)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if target.family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(target.sockaddr)
         listener.listen(BACKLOG)
     except BaseException:
@@ -132,8 +130,7 @@ async def _connect_to(target: Target) -> socket.socket:
         if fault in (errno.EINPROGRESS, errno.EWOULDBLOCK):
             await trio.lowlevel.wait_writable(connection)
             fault = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if not fault and connection.getsockname() == connection.getpeername():
-            # With nobody listening, a port that the kernel may hand out can be given to this very connection, which then meets itself.
+        if not fault and meets_itself(connection):
             fault = errno.ECONNREFUSED
         if fault:
             raise OSError(fault, os.strerror(fault))  # noqa: TRY301
@@ -141,6 +138,12 @@ async def _connect_to(target: Target) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def meets_itself(connection: socket.socket) -> bool:
+    """Whether both ends are one. Dialling a port of the range that the kernel hands out, with nobody listening there, the very same
+    port can be chosen for the near end; TCP then connects the socket to itself."""
+    return bool(connection.getsockname() == connection.getpeername())
 
 
 def prepare(connection: socket.socket) -> None:
