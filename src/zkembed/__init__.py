@@ -31,6 +31,9 @@ from .errors import TransactionError as TransactionError
 from .errors import ZkError as ZkError
 from .node import Node as Node
 from .node import serve as serve
+from .recipes.election import Election as Election
+from .recipes.held import Held as Held
+from .recipes.lock import Lock as Lock
 from .session import Session as Session
 from .transaction import Pending as Pending
 from .transaction import Transaction as Transaction
