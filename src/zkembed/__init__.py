@@ -34,6 +34,9 @@ from .node import serve as serve
 from .recipes.election import Election as Election
 from .recipes.held import Held as Held
 from .recipes.lock import Lock as Lock
+from .recipes import Election as Election
+from .recipes import Held as Held
+from .recipes import Lock as Lock
 from .session import Session as Session
 from .transaction import Pending as Pending
 from .transaction import Transaction as Transaction
@@ -44,6 +47,7 @@ from .tree.stat import Created as Created
 from .tree.stat import Stat as Stat
 from .tree.stat import Znode as Znode
 from .watching import EventStream as EventStream
+from .watching import StreamStatistics as StreamStatistics
 from .watching import Watch as Watch
 from .zab.effects import Role as Role
 
