@@ -302,6 +302,7 @@ def test_founding_needs_the_same_list() -> None:
     cluster.run(20.0)
     assert cluster.leader() is None
     assert all(node.disk.live.end == 0 for node in cluster)
+    assert any("another member list" in report.text for report in cluster[1].reports)
 
 
 def test_empty_directory_without_bootstrap_joins() -> None:

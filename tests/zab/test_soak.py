@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from tests.sim import Cluster, SimNode
+from zkembed.zab.effects import Role
 from zkembed.zab.settings import Settings
 
 ELECTED_WITHIN = 4 * Settings().notify_max + Settings().init_limit + 1.0
@@ -37,7 +38,7 @@ class Chaos:
 
     def request(self) -> None:
         node = self.node()
-        if node.up:
+        if node.up and node.halted is None:
             self.count += 1
             self.cluster.call(node.id, lambda peer: peer.send_requests((b"r%d" % self.count,)))
             self.cluster.call(node.id, lambda peer: peer.request_sync(self.count))
@@ -75,7 +76,7 @@ class Chaos:
 
     def resync(self) -> None:
         node = self.node()
-        if node.up:
+        if node.up and node.peer.role is Role.FOLLOWING:
             self.cluster.call(node.id, lambda peer: peer.resync())
 
     def run(self, steps: int) -> None:
@@ -91,6 +92,9 @@ class Chaos:
         self.cluster.heal_all()
         for node in self.cluster:
             node.disk.delay = 0.0005
+            if node.halted is not None:
+                assert "a restart rebuilds it" in str(node.halted.error)
+                self.cluster.crash(node.id)
             if not node.up:
                 self.cluster.start(node.id)
 

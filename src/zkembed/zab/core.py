@@ -68,9 +68,9 @@ class Core:
             self.halted = error
             self.emit(Halt(error))
 
-    def own_vote(self) -> Vote:
-        """This node as a candidate, from durable state alone (rule E-1)."""
-        return Vote(self.disk.epochs.current, self.history.durable, self.node_id)
+    def own_vote(self) -> Vote | None:
+        """This node as a candidate, from durable state alone (rule E-1); None while its state is wrong and must come anew (B-15)."""
+        return None if self.wants_snap else Vote(self.disk.epochs.current, self.history.durable, self.node_id)
 
     def deliver(self) -> None:
         """Hand over what is committed and durable and was not handed over before (rule X-4). A serving role calls it."""

@@ -36,7 +36,7 @@ class Election:
     """
 
     def __init__(
-        self, node_id: int, storage_id: bytes, settings: Settings, membership: Membership, mesh: Mesh, own: Callable[[], Vote]
+        self, node_id: int, storage_id: bytes, settings: Settings, membership: Membership, mesh: Mesh, own: Callable[[], Vote | None]
     ) -> None:
         self._node_id = node_id
         self._storage_id = storage_id
@@ -163,7 +163,8 @@ class Election:
         hint = self._hint(now, present)
         if hint is not None:
             candidates.append(hint)
-        if active.has_quorum(present) and (hint is None or (own.epoch, own.zxid) > (hint.epoch, hint.zxid)):
+        better = own is not None and (hint is None or (own.epoch, own.zxid) > (hint.epoch, hint.zxid))
+        if own is not None and better and active.has_quorum(present):
             candidates.append(own)
         return max(candidates, default=None)
 

@@ -98,6 +98,7 @@ class Learner:
         self._snap: Sync | None = None
         self._chunks = 0
         self._snap_whole = False
+        self._wants_snap = False
         self._header = False
         self._rejected = False
         self._cut = EMPTY
@@ -202,8 +203,8 @@ class Learner:
         core = self._core
         history = core.history
         self.phase = LearnerPhase.SYNC
-        wants_snap = core.wants_snap or core.disk.epochs.damaged
-        self._send(AckEpoch(self.epoch, counts, core.disk.epochs.current, history.durable, history.end_chain, wants_snap))
+        self._wants_snap = core.wants_snap or core.disk.epochs.damaged
+        self._send(AckEpoch(self.epoch, counts, core.disk.epochs.current, history.durable, history.end_chain, self._wants_snap))
 
     # --- synchronization ---------------------------------------------------------------------------------------------
 
@@ -218,6 +219,8 @@ class Learner:
         snap = message.mode is SyncMode.SNAP
         if self._header or (self._rejected and not snap):
             raise ProtocolError("a second SYNC in one attempt")
+        if self._wants_snap and not snap:
+            raise ProtocolError(f"{message.mode.name} for a node that asked for a snapshot")
         known = max(history.applied, history.committed)
         if (message.cut if snap else message.common) < known:
             core.halt(
@@ -361,6 +364,13 @@ class Learner:
             raise ProtocolError(f"proposal {to_hex(message.records[0].zxid)} in epoch {self.epoch}")
         self._accept(message.records)
         self._learn_commit(message.commit)
+        self._watch_own_disk()
+
+    def _watch_own_disk(self) -> None:
+        """A disk that cannot follow must not fill the memory: let go of the leader, and come back when it has settled."""
+        log = self._log
+        if self._staged is None and log.size(log.durable, log.end) > self._core.settings.lag_bytes_max:
+            self.end("the own disk is too slow to follow")
 
     def on_commit(self, message: Commit) -> None:
         self._learn_commit(message.commit)

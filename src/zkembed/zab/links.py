@@ -11,6 +11,8 @@ from .effects import CloseLink, Effect, Purpose, Send
 from .messages import FollowerInfo, KeepAlive, Message
 
 _KEEP_ALIVE = KeepAlive()
+INCARNATIONS_MAX = 4096
+"""Storage ids remembered; the one not seen for longest is forgotten."""
 
 
 class Link:
@@ -75,7 +77,9 @@ class Links:
         self._links[link.id] = link
         self._by_end[link.node_id, link.purpose, link.outbound] = link
         key = (link.node_id, link.storage_id)
-        self._incarnations[key] = max(link.incarnation, self._incarnations.get(key, 0))
+        self._incarnations[key] = max(link.incarnation, self._incarnations.pop(key, 0))
+        if len(self._incarnations) > INCARNATIONS_MAX:
+            del self._incarnations[next(iter(self._incarnations))]
 
     def remove(self, link: int) -> Link | None:
         """It is gone; None if it was not known (any more)."""

@@ -26,7 +26,7 @@ from .learner import Learner, LearnerPhase
 from .links import Link
 from .mesh import Mesh
 from .messages import FollowerInfo, KeepAlive, Message, NodeState, Notify, RejectCode, Vote
-from .quorum import Configuration
+from .quorum import FOUNDING_VERSION, Configuration
 from .settings import Settings
 from .table import FROM_LEADER, FROM_LEARNER
 from .watch import Watch
@@ -71,6 +71,7 @@ class Peer:
         self._ticked_at = 0.0
         self._beat_at = 0.0
         self._due = 0.0
+        self._wrong_since = 0.0
         self.role = Role.LOOKING
         self.leader_id: int | None = None
         self.left = False
@@ -164,6 +165,7 @@ class Peer:
         core, now = self._core, self._core.now
         for link in self._mesh.silent(now):
             self._close(link, "silence")
+        self._watch_wrong_state()
         if self._leader is not None:
             self._leader.tick(now)
         if self._learner is not None:
@@ -348,9 +350,17 @@ class Peer:
         else:
             if self._core.membership.learn(message):
                 self._follow_members()
+            self._compare_founding(link.node_id, message)
             if not self._settling:
                 self._election.hear(remote, message, self._core.now)
         self._react()
+
+    def _compare_founding(self, node_id: int, notify: Notify) -> None:
+        """Members with differing start-up lists found nothing (rule I-4); somebody has to be told."""
+        membership = self._core.membership
+        if membership.active.founding and notify.config_version == FOUNDING_VERSION and not membership.same_founding(notify):
+            text = f"node {node_id} was started with another member list than this node; both lists must be equal to found an ensemble"
+            self._core.report(logging.ERROR, text, f"founding {node_id}")
 
     def _receive_from_leader(self, link: Link, message: Message) -> None:
         learner = self._learner
@@ -470,13 +480,23 @@ class Peer:
         return 0 if self._learner is None else self._learner.pong(sessions, digest_mismatch)
 
     def resync(self) -> None:
-        """The state is wrong: leave the leader and ask for a snapshot (rule B-15)."""
+        """The state is wrong: leave the leader and ask the next one for a snapshot (rule B-15).
+
+        Such a node votes but does not stand. A leader has nobody to ask and halts; so does a node that finds no leader within
+        ``init_limit``: its next start rebuilds the state from its disk.
+        """
         self._core.wants_snap = True
+        self._wrong_since = self._core.now
         if self._learner is not None:
             self._learner.end("the state is wrong and must come anew")
         elif self._leader is not None:
-            self._leader.end("the state is wrong and must come anew")
+            self._core.halt(InternalError("the state of this leader is wrong; a restart rebuilds it from the disk"))
         self._react()
+
+    def _watch_wrong_state(self) -> None:
+        core = self._core
+        if core.wants_snap and self._learner is None and core.now >= self._wrong_since + core.settings.init_limit:
+            core.halt(InternalError("the state of this node is wrong and no leader gives it another; a restart rebuilds it from the disk"))
 
     def leave(self, successor: int | None = None) -> None:
         """Leave in an orderly way; ``left`` says when it is done (rule B-16)."""
@@ -554,7 +574,7 @@ class Peer:
     def _note_return(self, leader_id: int) -> None:
         """A second return from the same leader within ``disloyal_wait`` waits for the rest of it (rule E-11).
 
-        Not if that leader is not heard any more: links show that it is gone (EL-12), and nobody can rejoin it at once. It happens like this:
+        Not if that leader is not heard any more: links show that it is gone (EL-12), and nobody can rejoin it. It happens like this:
         1. The leader dies; its ZAB link closes first.  2. A notification it sent before arrives: it leads, so it is joined again.
         3. Its election link closes: the second return.
         """

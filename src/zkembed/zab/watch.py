@@ -2,7 +2,8 @@
 
 1. In discovery without a quorum: at once, if it no longer hears one, or no quorum is left possible (D-5), or a node that itself
    says LEADING, not established, has a better vote.
-2. Before establishment: when voters it needs have reported LOOKING and not come back within ``disloyal_wait``.
+2. Before establishment: when voters it needs have reported LOOKING and not come back within ``disloyal_wait``; at once when it has
+   no quorum connected and another node is established in a higher epoch.
 3. In discovery after ``init_limit``; in synchronization after ``init_limit`` of silence (Y-11).
 """
 
@@ -62,6 +63,10 @@ class Watch:
                 return f"no quorum promised within {settings.init_limit} s"
         elif now >= leader.alive_at + settings.init_limit:
             return f"no quorum was connected for {settings.init_limit} s"
+        if not leader.connected_quorum(now):
+            other = self._established_leader(now)
+            if other is not None:
+                return f"node {other} is established in a higher epoch"
         disloyal = {node_id for node_id, since in self._away.items() if now >= since + settings.disloyal_wait}
         if disloyal and not self._possible(disloyal | leader.rejected, now):
             return "voters that elected it have turned away"
@@ -78,6 +83,15 @@ class Watch:
             if notify is None or notify.state is not NodeState.LEADING or notify.established or notify.vote is None:
                 continue
             if self._mesh.hears(remote, now) and self._election.counts(remote, notify) and notify.vote > self._leader.vote:
+                return remote.node_id
+        return None
+
+    def _established_leader(self, now: float) -> int | None:
+        for remote in self._mesh:
+            notify = remote.newest
+            if notify is None or notify.state is not NodeState.LEADING or notify.established <= self._core.disk.promised.current:
+                continue
+            if self._mesh.hears(remote, now) and self._election.counts(remote, notify):
                 return remote.node_id
         return None
 
