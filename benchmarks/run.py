@@ -45,7 +45,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 async def measure(group: Group, wanted: Collection[str], directory: Path, rounds: int) -> list[Figure]:
     """The wanted figures of a group, in an ensemble of its own."""
-    say(f"measuring {', '.join(name for name in group.names if name in wanted)} (load {os.getloadavg()[0]:.1f})")
+    say(f"measuring {', '.join(name for name in group.names if name in wanted)}")
     with empty_directory(directory) as place:
         figures = await group.measure(Options(place, rounds))
     return [figure for figure in figures if figure.name in wanted]
@@ -57,8 +57,10 @@ async def main(options: argparse.Namespace) -> int:
     for group in GROUPS:
         if wanted.isdisjoint(group.names):
             continue
+        # Of the minute before: what else this machine was doing. A busy one delays a raw fdatasync more than anything here.
+        load = round(os.getloadavg()[0], 2)
         for figure in await measure(group, wanted, options.dir, options.rounds):
-            print(json.dumps(figure.line()), flush=True)
+            print(json.dumps(figure.line() | {"load_before": load}), flush=True)
             if figure.met is False:
                 missed.append(figure.name)
     if missed:
