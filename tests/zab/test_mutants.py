@@ -10,12 +10,14 @@ from attrs import evolve
 from tests.sim import Violation
 from tests.zab.test_soak import soak
 from zkembed.errors import InternalError
+from zkembed.zab.attempt import LeaderPhase
 from zkembed.zab.core import Core
 from zkembed.zab.disk import Disk
 from zkembed.zab.history import History
-from zkembed.zab.leader import Leader, LeaderPhase
+from zkembed.zab.leader import Leader
 from zkembed.zab.learner import Learner, LearnerPhase
 from zkembed.zab.messages import Ack, AckNewLeader, LeaderInfo, NewLeader, Sync, Vote
+from zkembed.zab.proposals import Proposals
 from zkembed.zab.quorum import Configuration
 from zkembed.zab.table import FROM_LEADER
 
@@ -97,11 +99,11 @@ def commit_by_old_entries(patch: pytest.MonkeyPatch) -> None:
 
     def establish(self: Leader) -> None:
         handlers = [handler for handler in self.handlers.values() if handler.synced]
-        if self.phase is LeaderPhase.SYNC and not self._quorum(handlers):
-            patch_quorum = self._quorum
-            self._quorum = lambda _: True  # type: ignore[method-assign]
+        if self.phase is LeaderPhase.SYNC and not self.quorum(handlers):
+            patch_quorum = self.quorum
+            self.quorum = lambda _: True  # type: ignore[method-assign]
             original(self)
-            self._quorum = patch_quorum  # type: ignore[method-assign]
+            self.quorum = patch_quorum  # type: ignore[method-assign]
             return
         original(self)
 
@@ -145,14 +147,14 @@ def promise_not_kept(patch: pytest.MonkeyPatch) -> None:
 def commit_without_acks(patch: pytest.MonkeyPatch) -> None:
     """B-5: the leader commits whatever it has proposed."""
 
-    def advance(self: Leader) -> bool:
-        self._acks_moved = False
-        history = self._core.history
+    def advance(self: Proposals) -> bool:
+        self.acks_moved = False
+        history = self._attempt.core.history
         moved = history.end > history.committed
         history.committed = history.end
         return moved
 
-    patch.setattr(Leader, "_advance_commit", advance)
+    patch.setattr(Proposals, "_advance_commit", advance)
 
 
 MUTANTS: list[Callable[[pytest.MonkeyPatch], None]] = [

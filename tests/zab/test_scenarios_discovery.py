@@ -9,8 +9,8 @@ import pytest
 from tests.sim import Cluster, SimNode
 from tests.zab.helpers import followers, founded, give_logs, log_of, make_log, sent, z
 from zkembed.durable import Epochs
+from zkembed.zab.attempt import LeaderPhase
 from zkembed.zab.effects import Effect, Purpose, Role, Send, SetEpochs
-from zkembed.zab.leader import LeaderPhase
 from zkembed.zab.messages import AckEpoch, FollowerInfo, LeaderInfo
 from zkembed.zab.settings import Settings
 

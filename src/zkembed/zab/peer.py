@@ -442,14 +442,14 @@ class Peer:
     @property
     def can_propose(self) -> bool:
         """An established leader whose window is open and that is not leaving."""
-        return self._leader is not None and self._leader.can_propose
+        return self._leader is not None and self._leader.proposals.can_propose
 
     def propose(self, kind: Kind, payload: bytes, time: int, decoded: object = None) -> Record:
         """The next record; it leaves with the next ``drain``. time: raised to the previous record's. Raises
         InternalError if this node is no established leader."""
         if self._leader is None:
             raise InternalError("a proposal by a node that does not lead")
-        record = self._leader.append(kind, payload, time)
+        record = self._leader.proposals.append(kind, payload, time)
         record.decoded = decoded
         return record
 
@@ -466,14 +466,14 @@ class Peer:
     def request_sync(self, id: int) -> None:
         """Ask for a barrier (rules R-1, R-2); dropped while not serving: the origin asks again (R-4)."""
         if self._leader is not None:
-            self._leader.request_sync(id)
+            self._leader.pulse.request_sync(id)
         elif self._learner is not None:
             self._learner.request_sync(id)
 
     def ping(self, digest_zxid: int, digest: int, not_open: Mapping[int, tuple[int, ...]]) -> None:
         """The answer to PingDue. not_open: by link, sessions listed there that are not open."""
         if self._leader is not None:
-            self._leader.send_round(digest_zxid, digest, not_open)
+            self._leader.pulse.send_round(digest_zxid, digest, not_open)
 
     def pong(self, sessions: tuple[int, ...] | None, digest_mismatch: int) -> int:
         """The answer to PingArrived; the PONG's number, 0 if none was sent."""

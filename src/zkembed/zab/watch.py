@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
+from .attempt import LeaderPhase
 from .core import Core
 from .election import Election
-from .leader import Leader, LeaderPhase
+from .leader import Leader
 from .mesh import Mesh
 from .messages import NodeState
 
