@@ -154,8 +154,12 @@ class Contender:
     async def _wait_first(self, own_path: str, *, wait: bool) -> bool:
         """True: the owner, as of this very step. False: the znode is gone."""
         while True:
-            await self.session.wait_state(SessionState.CONNECTED)
+            # Raises if the node has gone; so that is told first, and the end of the session, which follows from it, is not.
             queue = [join(self._path, name) for name in await read_queue(self._zk, self._path)]
+            if (state := self.session.state) in _ENDED:
+                raise SessionExpiredError(
+                    f"session {self.session.id:#x} is {state.name}; its place in the queue for {self._path!r} went with it"
+                )
             if self._gone or own_path not in queue:
                 self._ticket = None
                 return False
@@ -165,8 +169,11 @@ class Contender:
                     await self._refuse(queue[0])
                 else:
                     await self._wait_gone(queue[place - 1])
-            elif self.session.state is SessionState.CONNECTED:
+            elif state is SessionState.CONNECTED:
                 return True
+            else:
+                with suppress(SessionExpiredError):
+                    await self.session.wait_state(SessionState.CONNECTED)
 
     async def _refuse(self, first: str) -> None:
         """Raise LockBusyError naming the owner, unless it has gone."""

@@ -16,7 +16,7 @@ from trio.testing import MockClock
 
 from ..client import Client
 from ..config import NODE_ID_MAX, Config
-from ..errors import BadArgumentsError, ZkError
+from ..errors import BadArgumentsError
 from ..log.memory import MemoryLog
 from ..transport.memory import Fabric
 from .member import Member
@@ -192,7 +192,7 @@ class Ensemble:
             async def start(member: Member) -> None:
                 try:
                     await nursery.start(member.run, name=f"zkembed ensemble member {member.id}")
-                except ZkError as error:
+                except Exception as error:
                     errors.append(error)
                     starting.cancel_scope.cancel(reason="zkembed: a member of the ensemble did not start")
 
