@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 from attrs import define, frozen
+
 from zkembed import Client, Election, Held, Lock
 from zkembed.testing import Ensemble
 
@@ -67,7 +68,7 @@ def hold(nursery: trio.Nursery, block: Lock | Election, name: str = "holder") ->
 
 async def quiet() -> None:
     """Virtual time enough for what was asked to be answered; far less than any timeout."""
-    await trio.sleep(0.1)
+    await trio.sleep(0.05)
 
 
 # --- cancelling at every step ----------------------------------------------------------------------------------------

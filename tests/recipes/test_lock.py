@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import trio
 from trio.testing import MockClock
+
 from zkembed import (
     BadArgumentsError,
     Lock,
@@ -17,7 +20,7 @@ from zkembed import (
 )
 from zkembed.testing import open_ensemble
 
-from .helpers import LOCK, Holder, follower, hold, queue, quiet
+from .helpers import LOCK, follower, hold, queue, quiet
 
 
 async def test_L1_one_holder_at_a_time_and_tokens_rise(autojump_clock: MockClock) -> None:
@@ -44,7 +47,7 @@ async def test_L1_one_holder_at_a_time_and_tokens_rise(autojump_clock: MockClock
     assert len(entered) == 27
     assert entered == sorted(entered)
     assert len({token for token, _, _ in entered}) == 27
-    assert all(before[2] <= after[1] for before, after in zip(entered, entered[1:], strict=False))
+    assert all(before[2] <= after[1] for before, after in itertools.pairwise(entered))
 
 
 async def test_after_the_block_the_lock_is_free(autojump_clock: MockClock) -> None:
@@ -165,14 +168,17 @@ async def test_guard_lets_a_write_through_only_while_the_lock_is_held(autojump_c
     async with open_ensemble(3) as ensemble:
         zk = ensemble.zk(1)
         await zk.create("/account", b"0")
-        async with Lock(zk, LOCK) as held:
-            async with zk.transaction() as t:
-                t.guard(held)
-                t.set("/account", b"1")
-        with pytest.raises(TransactionError):
+        async with Lock(zk, LOCK) as held, zk.transaction() as t:
+            t.guard(held)
+            t.set("/account", b"1")
+
+        async def write_late() -> None:
             async with zk.transaction() as t:
                 t.guard(held)
                 t.set("/account", b"2")
+
+        with pytest.raises(TransactionError):
+            await write_late()
         assert (await zk.get("/account")).data == b"1"
 
 
