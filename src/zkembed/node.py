@@ -34,7 +34,7 @@ from .zab.history import History
 from .zab.peer import Peer
 
 READ_BYTES = 2**20
-START_REPORT_INTERVAL = 2.0
+START_REPORT_INTERVALS = (2.0, 60.0)
 LOG_CLOSE_TIMEOUT = 5.0
 
 
@@ -184,12 +184,14 @@ class Node:
             self._running.cancel(reason=f"zkembed: {reason}")
 
     async def _wait_started(self, driver: Driver, endpoint: LocalEndpoint) -> None:
-        """Until the session is open; every now and then say what is missing."""
+        """Until the session is open; now and then, and ever more rarely, say what is missing."""
+        interval, interval_max = START_REPORT_INTERVALS
         while not endpoint.local.created or not driver.replica.serving:
             self._raise_failure(NodeStartError)
-            with trio.move_on_after(START_REPORT_INTERVAL) as scope:
+            with trio.move_on_after(interval) as scope:
                 await driver.changed.park()
             if scope.cancelled_caught:
+                interval = min(2 * interval, interval_max)
                 self._logger.warning("not in touch with a quorum yet: %s", self._missing())
         peer = driver.replica.peer
         if not peer.has_vote:
