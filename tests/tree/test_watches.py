@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 import pytest
 
-from zkembed.errors import InternalError
+from zkembed.errors import InternalError, LimitReachedError
 from zkembed.tree.events import EventKind, WatchedEvent
 from zkembed.tree.ops import CloseSession, Create, Delete, Multi, Op, SetData
 from zkembed.tree.watches import Watches, WatchMode
@@ -327,3 +327,16 @@ def test_after_a_jump_too_each_is_told_once() -> None:
         old.watch("w", "/a", mode)
     due = old.watches.jump(old.scene.tree.get, new.scene.tree.get, 99)
     assert [(watcher, event.kind) for watcher, event in due] == [("w", DELETED), ("w", EventKind.GAP)]
+
+
+def test_watchers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """G8."""
+    monkeypatch.setattr("zkembed.tree.watches.WATCHERS_MAX", 2)
+    watches = Watches()
+    watches.add("one", "/a", WatchMode.DATA)
+    watches.add("two", "/a", WatchMode.DATA)
+    watches.add("two", "/b", WatchMode.DATA)  # The same watcher may set more.
+    with pytest.raises(LimitReachedError, match="2 watchers"):
+        watches.add("three", "/a", WatchMode.DATA)
+    watches.remove("one")
+    watches.add("three", "/a", WatchMode.DATA)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterator
 from enum import IntEnum
 from typing import TypeAlias
 
-from ..errors import InternalError
+from ..errors import InternalError, LimitReachedError
 from .events import EventKind, WatchedEvent
 from .path import ROOT, parent_of
 from .tree import Applied
@@ -27,6 +27,9 @@ class WatchMode(IntEnum):
     PERSISTENT = 4
     RECURSIVE = 5
 
+
+# Watchers of one replica (G8). An application that reaches it has lost track of its watches.
+WATCHERS_MAX = 1_000_000
 
 Due: TypeAlias = list[tuple[Hashable, WatchedEvent]]
 Lookup: TypeAlias = Callable[[str], TreeNode | None]
@@ -65,8 +68,11 @@ class Watches:
     def add(self, watcher: Hashable, path: str, mode: WatchMode) -> None:
         """Set a watch; setting it twice is the same as once.
 
-        The caller sets DATA and CHILDREN only on znodes that exist (C2); EXISTS may be on one that does not.
+        The caller sets DATA and CHILDREN only on znodes that exist (C2); EXISTS may be on one that does not. Raises
+        LimitReachedError beyond WATCHERS_MAX watchers.
         """
+        if len(self._watchers) >= WATCHERS_MAX and watcher not in self._watchers:
+            raise LimitReachedError(f"watch {path!r}: {WATCHERS_MAX} watchers are set already")
         self._tables[mode].setdefault(path, {})[watcher] = None
         self._watchers.setdefault(watcher, {})[mode, path] = None
 
