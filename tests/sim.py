@@ -61,6 +61,7 @@ from zkembed.zab.settings import Settings
 from zkembed.zxid import EMPTY, epoch_of, to_hex
 
 DIAL_TIMEOUT = 1.0
+TINY = 1e-9
 CLUSTER = "simulated"
 DISK_OPS = (Append, SetEpochs, Truncate, BeginInstall, InstallChunk, InstallRecords, CommitInstall, AbortInstall, Seal)
 
@@ -345,13 +346,17 @@ class SimNode:
 
 @define(eq=False)
 class Pipe:
-    """One direction of a connection: frames in order; ``closing``: an end of the stream stands behind them."""
+    """One direction of a connection: frames in order, each with the time it arrives; ``closing``: an end of the stream stands behind them.
+
+    sent_at: when the newest frame was sent; what leaves in one step mostly arrives together.
+    """
 
     source: int
     target: int
     target_link: int
-    frames: deque[bytes | tuple[Message, ...]] = field(factory=deque)
+    frames: deque[tuple[float, bytes | tuple[Message, ...]]] = field(factory=deque)
     ready_at: float = 0.0
+    sent_at: float = -1.0
     closing: str = ""
     broken: bool = False
 
@@ -589,6 +594,7 @@ class Cluster:
         self.cache_bytes_max = cache_bytes_max
         self.now = 100.0
         self.delay = (0.0002, 0.001)
+        self.together = 0.8  # How often a message arrives together with the one sent before it in the same step.
         self.judge = Judge()
         self.watchers: list[Callable[[SimNode, Effect], None]] = []
         self.trace: deque[str] = deque(maxlen=400)
@@ -927,25 +933,30 @@ class Cluster:
         pipe = connection.pipes[node.id]
         if pipe.broken:
             return
-        pipe.frames.append(encode_frame(messages) if self.wire else tuple(messages))
-        pipe.ready_at = max(pipe.ready_at, self.now + self._delay())
-        self.at(pipe.ready_at - self.now, lambda: self._pump(connection, pipe))
+        together = pipe.sent_at == self.now and self.rng.random() < self.together
+        if not together:
+            pipe.ready_at = max(pipe.ready_at, self.now + self._delay()) if pipe.sent_at != self.now else pipe.ready_at + self._delay()
+            self.at(pipe.ready_at - self.now, lambda: self._pump(connection, pipe))
+        pipe.sent_at = self.now
+        pipe.frames.append((pipe.ready_at, encode_frame(messages) if self.wire else tuple(messages)))
 
     def _pump(self, connection: Connection, pipe: Pipe) -> None:
         """Deliver what has arrived, together, if the way is open."""
-        if not self.reachable(pipe.source, pipe.target) or (self.now < pipe.ready_at and len(pipe.frames) <= 1 and pipe.frames):
+        if not self.reachable(pipe.source, pipe.target):
             return
         target = self.nodes[pipe.target]
         if pipe.target not in connection.open_at:
             pipe.frames.clear()
             return
-        if pipe.frames:
-            frames, pipe.frames = pipe.frames, deque()
-            messages = [message for frame in frames for message in (decode_frame(frame) if isinstance(frame, bytes) else frame)]
+        arrived = []
+        while pipe.frames and pipe.frames[0][0] <= self.now + TINY:
+            arrived.append(pipe.frames.popleft()[1])
+        messages = [message for frame in arrived for message in (decode_frame(frame) if isinstance(frame, bytes) else frame)]
+        if messages and target.life == connection.lives[pipe.target]:
             link = pipe.target_link
-            gives = [lambda machine, message=message: machine.receive(link, message) for message in messages]
-            if target.life == connection.lives[pipe.target]:
-                self._step(target, *gives)
+            self._step(target, *[lambda machine, message=message: machine.receive(link, message) for message in messages])
+        if pipe.frames:
+            return
         if pipe.closing and pipe.target in connection.open_at:
             reason = pipe.closing
             connection.open_at.discard(pipe.target)
@@ -966,7 +977,7 @@ class Cluster:
         if reason == "the process died" and not tell:
             pipe.broken = True
             return
-        if not flush and self.rng.random() < 0.5:
+        if reason == "connection reset" or (not flush and self.rng.random() < 0.5):
             pipe.frames.clear()
         pipe.closing = reason
         self.at(max(pipe.ready_at - self.now, 0.0) + self._delay(), lambda: self._pump(connection, pipe))

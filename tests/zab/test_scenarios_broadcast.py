@@ -300,9 +300,9 @@ def test_r_2_many_requests_share_a_round() -> None:
     """R-2: one PING round confirms all requests that came before it was sent."""
     cluster, a, (b, _) = started()
     cluster.run(1.0)
+    cluster.together = 1.0
     pings = sent(cluster, Ping, a)
-    for number in range(50):
-        cluster.call(b, lambda peer, number=number: peer.request_sync(number))
+    cluster.call(b, lambda peer: [peer.request_sync(number) for number in range(50)])
     cluster.run(0.02)
     app = cluster[b].app
     assert app is not None

@@ -11,14 +11,13 @@ from tests.sim import App, Cluster, SimNode
 from tests.zab.helpers import followers, give_logs, log_of, sent, z
 from zkembed.durable import Epochs
 from zkembed.record import Kind
-from zkembed.zab.effects import BeginInstall, CommitInstall, Effect, Purpose, Role, Send, SetEpochs, Truncate
+from zkembed.zab.effects import AbortInstall, Effect, InstallChunk, Purpose, Role, Send, SetEpochs, Truncate
 from zkembed.zab.messages import (
     Ack,
     AckEpoch,
     AckNewLeader,
     Entries,
     Message,
-    NewLeader,
     SnapChunk,
     Sync,
     SyncMode,
@@ -154,6 +153,7 @@ def test_sy_3_partial_diff() -> None:
     cluster.wait_leader()
     for number in range(4):
         cluster.write(b"%d" % number)
+    before = cluster[c].disk.live.end
     cluster[c].disk.hold = True
     cluster.start(c)
     cluster.run(0.05)
@@ -164,6 +164,7 @@ def test_sy_3_partial_diff() -> None:
             break
     epochs, end = cluster[c].disk.epochs, cluster[c].disk.live.end
     assert epochs.current < epochs.accepted
+    assert before < end < cluster[b].disk.live.end, "half of it"
     cluster.crash(a, b, c)
     cluster.restart(b, c)
     assert cluster.wait_leader() == b
@@ -201,37 +202,40 @@ def test_sy_4_early_proposal_ack(seed: int) -> None:
     assert cluster[a].peer.epoch == epoch
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(8))
 def test_sy_5_interrupted_snap(seed: int) -> None:
-    """SY-5 (X-3, Y-10): the link breaks between the snapshot and NEWLEADER; another leader sends DIFF; then C restarts: no hole."""
+    """SY-5 (X-3, Y-10): the link breaks in the snapshot, before NEWLEADER; another leader sends DIFF; then C restarts: no hole."""
     cluster, a, b, c = old_and_new(seed)
+    cluster.wait_equal(a, b)
     before = cluster[c].disk.live.end
-    for node_id in (a, b):
-        app = cluster[node_id].app
-        assert app is not None
-        app.take_snapshot(purge=node_id == a)
-    begun: list[int] = []
+    app = cluster[a].app
+    assert app is not None
+    app.take_snapshot()
+    for number in range(5):
+        cluster.write(b"tail %d" % number)
+    cluster.delay, cluster.together = (0.001, 0.02), 0.0
+    broken: list[int] = []
 
     def watch(node: SimNode, effect: Effect) -> None:
-        if node.id == c and isinstance(effect, BeginInstall):
-            begun.append(effect.op)
-        if node.id == a and isinstance(effect, Send) and isinstance(effect.message, NewLeader) and len(begun) == 0:
-            cluster.at(0.0, lambda: cluster.crash(a))
+        if node.id == c and isinstance(effect, InstallChunk) and not broken:
+            broken.append(effect.op)
+            cluster.at(0.0, lambda: (cluster.drop_links(a, c), cluster.crash(a)))
 
-    cluster[c].disk.hold = lambda effect: isinstance(effect, CommitInstall)
     cluster.watchers.append(watch)
+    headers = sent(cluster, Sync)
     cluster.start(c)
-    cluster.run_until(lambda: bool(begun) or not cluster[a].up, 5.0)
-    if cluster[a].up:
-        cluster.crash(a)
-    cluster.run(0.01)
-    assert cluster[c].disk.live.end == before, "until the switch the old log is what it has"
-    cluster.release_disk(c)
-    cluster.wait_leader(limit=BOUND)
+    cluster.run_until(lambda: bool(broken), 5.0)
+    cluster.run(0.02)
+    assert cluster[c].disk.live.end == before, "the old log is what it has"
+    cluster.wait_serving(b, c, limit=BOUND)
+    assert [header.mode for who, header in headers if (who, header.cut) == (a, headers[0][1].cut)] == [SyncMode.SNAP]
+    assert all(header.mode is SyncMode.DIFF for who, header in headers if who != a)
+    assert any(isinstance(effect, AbortInstall) for effect in cluster[c].disk.done_ops)
     cluster.restart(c)
     cluster.wait_serving(b, c, limit=BOUND)
     cluster.wait_equal(b, c)
-    assert cluster.states()[c] == [b"one", b"two", b"three"]
+    assert cluster.states()[c] == cluster.states()[b]
+    assert len(cluster.states()[c]) == 8
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -527,3 +531,53 @@ def test_y_2_a_costly_diff_becomes_a_snap() -> None:
     assert joined.state == app.state
     assert chunks == [], "chunks are the driver's"
     assert len(done) == 1
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("step", range(7))
+def test_du_14_damaged_then_interrupted(step: int, told: bool) -> None:
+    """DU-14 (P-12): B's log is damaged; its resync breaks and B restarts at every step: no vote before it is whole."""
+    cluster = Cluster(3)
+    a = cluster.wait_leader()
+    b, c = followers(cluster, a)
+    cluster.write(b"one")
+    cluster.wait_equal()
+    cluster.crash(b)
+    cluster.damage(b)
+    cluster[b].disk.hold = True
+    cluster.start(b)
+    for _ in range(step):
+        cluster.run(0.02)
+        if cluster[b].disk.queue:
+            cluster.step_disk(b, tell=told)
+    whole = not cluster[b].disk.epochs.damaged
+    cluster.crash(b, a)
+    cluster.start(b)
+    cluster.run(10.0)
+    assert (cluster.leader() is not None) == whole
+    assert cluster[b].peer.has_vote == whole
+    cluster.start(a)
+    cluster.wait_serving(limit=BOUND)
+    cluster.wait_equal()
+    assert cluster[b].peer.has_vote
+    assert cluster.states()[b] == cluster.states()[c] == [b"one"]
+
+
+def test_b_15_a_wrong_state_never_leads() -> None:
+    """B-15: a node that waits for a snapshot votes but does not stand, and halts when nobody can help it; a leader halts at once."""
+    cluster = Cluster(3)
+    a = cluster.wait_leader()
+    b, c = followers(cluster, a)
+    cluster.write(b"one")
+    cluster.wait_equal()
+    cluster.crash(a, c)
+    cluster.call(b, lambda peer: peer.resync())
+    cluster.run(1.0)
+    cluster.start(c)
+    assert cluster.wait_leader(limit=5.0) == c
+    cluster.wait_serving(b, c)
+    cluster.call(c, lambda peer: peer.resync())
+    assert cluster[c].halted is not None
+    cluster.call(b, lambda peer: peer.resync())
+    cluster.run(2 * Settings().init_limit)
+    assert cluster[b].halted is not None
