@@ -257,6 +257,8 @@ def _stat(stat: ZnodeStat) -> RawStat:
         stat.ephemeralOwner,
         stat.dataLength,
         stat.numChildren,
+        stat.ctime,
+        stat.mtime,
     )
 
 

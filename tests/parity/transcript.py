@@ -1,4 +1,4 @@
-"""What a story brought to light, made comparable: zxids become ranks, session ids become names, times are left out.
+"""What a story brought to light, made comparable: zxids become ranks, session ids become names, times only whether they moved.
 
 Two systems give zxids as they like; that one is older than another, or the same, is what both must agree on. So each is
 replaced by its place among all that the story showed (0 is ZooKeeper's "never"). One line a step, to be read by people.
@@ -16,7 +16,7 @@ from .story import Step, Story
 
 @frozen
 class RawStat:
-    """As a server gave it, without the times. owner: a session id, 0 for none."""
+    """As a server gave it. owner: a session id, 0 for none.  ctime, mtime: in whatever unit."""
 
     czxid: int
     mzxid: int
@@ -27,6 +27,8 @@ class RawStat:
     owner: int
     data_length: int
     num_children: int
+    ctime: float
+    mtime: float
 
 
 @frozen
@@ -96,8 +98,14 @@ class Heard:
 def render(story: Story, heard: Iterable[Heard], sessions: Mapping[int, str], root: str) -> list[Line]:
     """The transcript. sessions: session id to name.  root: what stands for ``~``."""
     listened = tuple(heard)
-    zxids = sorted({zxid for each in listened for stat in _stats(each.answer) for zxid in (stat.czxid, stat.mzxid, stat.pzxid)} - {0})
-    printer = _Printer({0: 0} | {zxid: rank for rank, zxid in enumerate(zxids, 1)}, sessions, root)
+    stats = [stat for each in listened for stat in _stats(each.answer)]
+    zxids = sorted({zxid for stat in stats for zxid in (stat.czxid, stat.mzxid, stat.pzxid)} - {0})
+    # Of each zxid, the time of the entry: that of the first creation or change it was seen with.
+    times: dict[int, float] = {}
+    for stat in stats:
+        times.setdefault(stat.czxid, stat.ctime)
+        times.setdefault(stat.mzxid, stat.mtime)
+    printer = _Printer({0: 0} | {zxid: rank for rank, zxid in enumerate(zxids, 1)}, times, sessions, root)
     lines = []
     for step, each in zip(story.steps, listened, strict=True):
         events = [f"{event.kind} {printer.path(event.path)}" for event in each.events]
@@ -117,8 +125,9 @@ class Line:
 
 
 class _Printer:
-    def __init__(self, ranks: Mapping[int, int], sessions: Mapping[int, str], root: str) -> None:
+    def __init__(self, ranks: Mapping[int, int], times: Mapping[int, float], sessions: Mapping[int, str], root: str) -> None:
         self._ranks = ranks
+        self._times = times
         self._sessions = sessions
         self._root = root
 
@@ -130,9 +139,14 @@ class _Printer:
     def stat(self, stat: RawStat) -> str:
         rank = self._ranks
         owner = self._sessions.get(stat.owner, hex(stat.owner)) if stat.owner else "nobody"
+        # ctime is the time of czxid, mtime that of mzxid, always and for everybody.
+        astray = [
+            name for name, time, zxid in (("ctime", stat.ctime, stat.czxid), ("mtime", stat.mtime, stat.mzxid)) if time != self._times[zxid]
+        ]
         return (
             f"[czxid {rank[stat.czxid]} mzxid {rank[stat.mzxid]} pzxid {rank[stat.pzxid]} version {stat.version} cversion {stat.cversion} "
-            f"aversion {stat.aversion} owner {owner} length {stat.data_length} children {stat.num_children}]"
+            f"aversion {stat.aversion} owner {owner} length {stat.data_length} children {stat.num_children}"
+            f"{''.join(f' {name} moved' for name in astray)}]"
         )
 
     def answer(self, answer: Answer) -> str:

@@ -114,8 +114,8 @@ STORIES = (
         a.exists("~/x"),
     ),
     story(
-        "a parent's data and its list of children do not touch each other",
-        "A29",
+        "a parent's data and its list of children do not touch each other, nor their times",
+        "A29 A30",
         a.create("~/x", b"1"),
         a.create("~/x/y"),
         a.set("~/x", b"22", version=0),

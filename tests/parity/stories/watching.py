@@ -6,8 +6,8 @@ from ..story import Check, Create, Delete, Set, a, b, c, story
 
 STORIES = (
     story(
-        "a data watch fires once, on the first change",
-        "C1",
+        "a data watch fires once, on the first change; others collapse until it is set again",
+        "C1 C7",
         a.create("~/x"),
         a.get("~/x", watch=True),
         b.set("~/x", b"1"),
