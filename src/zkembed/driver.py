@@ -414,9 +414,9 @@ class Driver:
         try:
             tree, chain = await load_state(self.log, effect.base, effect.upto, self._aside)
         except (CorruptLogError, DecodeError) as error:
-            self._input(partial(self.replica.state_unreadable, str(error)))
+            self._input(partial(self.replica.state_unreadable, effect, str(error)))
         else:
-            self._input(partial(self.replica.state_loaded, tree, chain))
+            self._input(partial(self.replica.state_loaded, effect, tree, chain))
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 

@@ -133,23 +133,30 @@ class ReplicaApp(App):
                 watcher.end(error)
             case SessionChanged(session=session, state=state):
                 self.states.append((self.node.cluster.now, session.id, state))
-            case LoadState(base=base, upto=upto):
-                self.node.cluster.at(self.node.disk.delay, lambda: self._answer_load(base, upto))
+            case LoadState():
+                self.answer_load(effect)
             case RoleSeen() | TakeSnapshot():
                 pass
             case _:
                 raise AssertionError(effect)
 
-    def _answer_load(self, base: int, upto: int) -> None:
+    def answer_load(self, effect: LoadState) -> None:
+        """A while later."""
+        self.node.cluster.at(self.node.disk.delay, lambda: self._load_state(effect))
+
+    def _load_state(self, effect: LoadState) -> None:
         if self.node.app is not self:
             return
         disk = self.node.disk
-        info, chunks = disk.live.snapshots[base] if base else (SnapshotInfo(), ())
+        if effect.base and effect.base not in disk.live.snapshots:
+            self.node.cluster.call(self.node.id, lambda _: self.replica.state_unreadable(effect, "the snapshot is gone"))
+            return
+        info, chunks = disk.live.snapshots[effect.base] if effect.base else (SnapshotInfo(), ())
         tree, chain = load(chunks), info.chain
-        for record in (record for record in disk.live.records if base < record.zxid <= upto):
+        for record in (record for record in disk.live.records if effect.base < record.zxid <= effect.upto):
             tree.apply(record, config_text(record))
             chain = record.chain
-        self.node.cluster.call(self.node.id, lambda _: self.replica.state_loaded(tree, chain))
+        self.node.cluster.call(self.node.id, lambda _: self.replica.state_loaded(effect, tree, chain))
 
     def apply(self) -> None:
         """The replica applies by itself."""

@@ -37,14 +37,21 @@ class Applier:
         self._on_jump = on_jump
         self._backlog: deque[Record] = deque()
         self._chain = chain  # at the last record applied to whichever tree is growing
-        self._loading: int | None = None  # base of the snapshot being read
+        self._loading: LoadState | None = None  # what is being read back; kept if it cannot be, until another load replaces it
         self._incoming: Tree | None = None  # loaded, not yet as far as readers have seen
         self._mark = shared.tree.applied  # last zxid applied as an entry or settled at (Q-7)
         self._snapshot_every = snapshot_every
         self._snapshot_at = shared.tree.applied
         self._since_snapshot = 0
         self._snapshot_asked = False
+        self._untold = 0  # boundary of a difference that the leader has not been told of
+        self._hopeless = False  # only another node can give the state
         self.agreement = Agreement()
+
+    @property
+    def hopeless(self) -> bool:
+        """The own disk does not give a right state: only another node's snapshot can."""
+        return self._hopeless
 
     @property
     def busy(self) -> bool:
@@ -90,13 +97,17 @@ class Applier:
         """The history jumped: what is delivered from here on stands behind ``base``, and waits for the state there."""
         self._backlog.clear()
         self._incoming = None
+        self._hopeless = False
         self._begin_load(base, base)
 
     def _begin_load(self, base: int, upto: int) -> None:
-        self._loading = base
-        self._shared.emit(LoadState(base, upto))
+        self._loading = LoadState(base, upto)
+        self._shared.emit(self._loading)
 
-    def loaded(self, tree: Tree, chain: int) -> None:
+    def loaded(self, load: LoadState, tree: Tree, chain: int) -> None:
+        """A load that another has overtaken gives a state to which what is delivered now does not fit: it is dropped."""
+        if load is not self._loading:
+            return
         self._loading = None
         self._incoming = tree
         self._chain = chain
@@ -104,11 +115,16 @@ class Applier:
         self._snapshot_at = tree.applied
         self._adopt()
 
-    def unreadable(self, reason: str) -> None:
-        """What is on this disk can't give the state; a peer's snapshot can."""
-        self._loading = None
+    def unreadable(self, load: LoadState, reason: str) -> None:
+        """What is on this disk can't give the state; a peer's snapshot can. Nothing is applied until that is loaded."""
+        if load is not self._loading:
+            return
         self._shared.healthy = False
         self._shared.say(logging.ERROR, f"own state cannot be read back ({reason}); asking the leader for its own")
+        self._give_up()
+
+    def _give_up(self) -> None:
+        self._hopeless = True
         self._shared.peer.resync()
 
     def _apply_incoming(self, record: Record) -> None:
@@ -134,13 +150,19 @@ class Applier:
     # --- agreement ----------------------------------------------------------------------------------------------------
 
     def leader_says(self, zxid: int, digest: int) -> int:
-        """A PING's boundary and digest; the boundary if we differ there, else 0 (B-15)."""
-        if not self.settled:
-            return 0
-        mismatch = self.agreement.leader_says(zxid, digest, self._shared.tree)
-        if mismatch:
-            self._disagree(mismatch)
-        return mismatch
+        """A PING's boundary and digest. The boundary at which we differ, to be told with the PONG, else 0 (B-15)."""
+        if self.settled:
+            mismatch = self.agreement.leader_says(zxid, digest, self._shared.tree)
+            if mismatch:
+                self._disagree(mismatch)
+        return self._untold
+
+    def told(self) -> None:
+        """The PONG is out. Only now may a hopeless replica leave: a leader that is itself wrong has to hear it from a quorum."""
+        if self._untold:
+            self._untold = 0
+            if self._hopeless:
+                self._shared.peer.resync()
 
     def _compare(self) -> None:
         if self.settled:
@@ -152,12 +174,13 @@ class Applier:
         """(B-15) Stop serving; rebuild from the own disk, and if that is wrong too, from the leader's snapshot."""
         again, self.agreement.rebuilt = self.agreement.rebuilt, True
         self.agreement.forget_own()
+        self._untold = boundary
         self._shared.healthy = False
         self._shared.say(
             logging.ERROR, f"the state here differs from the leader's at {to_hex(boundary)}; it is not served until it is rebuilt"
         )
         if again:
-            self._shared.peer.resync()
+            self._hopeless = True
             return
         applied = self._shared.tree.applied
         newest = max((info.zxid for info in self._shared.peer.history.snapshots if info.zxid <= applied), default=0)

@@ -34,7 +34,7 @@ class Origination:
         self.quorum_seen: float | None = None
         self._barriers: dict[int, Barrier] = {}
         self._barrier_ids = 0
-        self._parked: list[Read] = []
+        self._held_back = False  # reads wait for a state that may be served
         self._watch_owner: dict[Watcher, LocalSession] = {}
         self._old_incarnations_closed = shared.identity.incarnation <= 1
 
@@ -142,12 +142,11 @@ class Origination:
         if session.gone:
             raise session.ended_error(())
         read = Read(session, evaluate, session.last_call)
-        if not self._shared.healthy:
-            self._parked.append(read)
-        elif read.after is None:
+        if read.after is None and self._shared.healthy:
             self._answer(read)
         else:
             session.reads.append(read)
+            self._held_back = self._held_back or not self._shared.healthy
         return read
 
     def sync(self, session: LocalSession) -> Barrier:
@@ -165,8 +164,6 @@ class Origination:
             self._barriers.pop(waiting.id, None)
             if waiting in waiting.session.barriers:
                 waiting.session.barriers.remove(waiting)
-        elif waiting in self._parked:
-            self._parked.remove(waiting)
         elif waiting in waiting.session.reads:
             waiting.session.reads.remove(waiting)
 
@@ -249,16 +246,21 @@ class Origination:
             self._release(session)
 
     def serve_again(self) -> None:
-        """The state may be read again: reads that were held back are answered."""
-        parked, self._parked = self._parked, []
-        for read in parked:
-            self._answer(read)
+        """The state may be read again: reads that were held back are answered, those behind a write when it is resolved (Q-9)."""
+        if self._held_back:
+            self._held_back = False
+            for session in list(self._shared.sessions.values()):
+                self._release(session)
 
     def _release(self, session: LocalSession) -> None:
-        """Reads whose turn has come are answered in this very step."""
-        if session.reads:
-            for read in session.due_reads():
-                self._answer(read)
+        """Reads whose turn has come are answered in this very step, unless the state may not be read now."""
+        if not session.reads:
+            return
+        if not self._shared.healthy:
+            self._held_back = True
+            return
+        for read in session.due_reads():
+            self._answer(read)
 
     def _answer(self, read: Read) -> None:
         try:

@@ -26,7 +26,7 @@ from ..zab.messages import Message
 from ..zab.peer import Peer
 from ..zxid import to_hex
 from .applier import Applier
-from .effects import Effect, Notify, RoleSeen
+from .effects import Effect, LoadState, Notify, RoleSeen
 from .intake import WAITING_BYTES_MAX, Origin
 from .leadership import Leadership, drop_link
 from .origin import Origination
@@ -134,14 +134,14 @@ class Replica:
     def snapshot_stored(self, info: SnapshotInfo, records_from: int) -> None:
         self.peer.snapshot_stored(info, records_from)
 
-    def state_loaded(self, tree: Tree, chain: int) -> None:
-        """The answer to LoadState."""
-        self._applier.loaded(tree, chain)
+    def state_loaded(self, load: LoadState, tree: Tree, chain: int) -> None:
+        """The answer to LoadState; ignored if another state is being loaded by now."""
+        self._applier.loaded(load, tree, chain)
         self._advanced()
 
-    def state_unreadable(self, reason: str) -> None:
-        """LoadState failed."""
-        self._applier.unreadable(reason)
+    def state_unreadable(self, load: LoadState, reason: str) -> None:
+        """LoadState failed; ignored if another state is being loaded by now."""
+        self._applier.unreadable(load, reason)
 
     def leave(self) -> None:
         """Orderly end (B-16); ``peer.left`` says when."""
@@ -263,6 +263,10 @@ class Replica:
         self._shared.emit(RoleSeen())
 
     def _serving_began(self, effect: zab.Serving) -> None:
+        if self._applier.hopeless and self.peer.role is zab.Role.LEADING:
+            # Nobody can give a leader its state; it stops with its data, and the others go on without it (B-15).
+            self._shared.emit(zab.Halt(InternalError("the state of this node is wrong, and it is the one to lead")))
+            return
         self._serving = effect
         self._consider_service()
 
@@ -351,9 +355,10 @@ class Replica:
             self._leadership.learner_gone(effect.link)
 
     def _sessions_touched(self, effect: zab.SessionsTouched) -> None:
-        learner = self._learners.get(effect.link)
-        if learner is not None and self._leadership is not None:
-            self._leadership.touched(learner, effect.sessions)
+        """Also of a learner that still syncs: what this PONG says will be confirmed to it, so it has to count here (S-4)."""
+        if self._leadership is not None:
+            origin = Origin(effect.link, effect.node_id, effect.storage_id, effect.incarnation)
+            self._leadership.touched(origin, effect.sessions)
 
     def _ping_due(self, effect: zab.PingDue) -> None:
         """Before we lead in full nothing is confirmed: every listed session counts as not open (S-4)."""
@@ -368,6 +373,8 @@ class Replica:
         live = origin.live()
         seq = self.peer.pong(origin.touches.listing(live), mismatch)
         origin.touches.sent(seq, self._shared.now, live)
+        if seq:
+            self._applier.told()
 
     def _round_answered(self, effect: zab.RoundAnswered) -> None:
         if self._leadership is not None:

@@ -240,10 +240,12 @@ class PingArrived:
 
 @frozen
 class SessionsTouched:
-    """Leader: a PONG of this learner listed these sessions now (S-4)."""
+    """Leader: a PONG of this learner, which may still be syncing, listed these sessions now (S-4)."""
 
     link: int
     node_id: int
+    storage_id: bytes
+    incarnation: int
     sessions: tuple[int, ...]
 
 

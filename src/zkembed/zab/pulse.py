@@ -79,7 +79,8 @@ class Pulse:
         if message.sessions is not None:
             handler.listed = message.sessions
         if handler.listed:
-            self._attempt.core.emit(SessionsTouched(handler.link.id, handler.link.node_id, handler.listed))
+            link = handler.link
+            self._attempt.core.emit(SessionsTouched(link.id, link.node_id, link.storage_id, link.incarnation, handler.listed))
         if message.digest_mismatch:
             handler.mismatch = message.digest_mismatch
             self._judge_mismatch(message.digest_mismatch)

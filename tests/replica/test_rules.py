@@ -1,0 +1,220 @@
+"""Corners of the rules of sessions, requests and digests, on whole replicas in the simulated world; each title names the rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zkembed.durable import SnapshotInfo
+from zkembed.endpoint import SessionState
+from zkembed.replica.config_text import config_text
+from zkembed.replica.effects import LoadState
+from zkembed.tree.tree import Tree
+from zkembed.zab import effects as zab
+from zkembed.zab.effects import Purpose
+
+from .test_scenarios_sessions import closes, corrupt, up
+from .world import World, create, data, load, put
+
+CONNECTED, EXPIRED = SessionState.CONNECTED, SessionState.EXPIRED
+
+
+class SlowLoads:
+    """LoadState of one node is read at once, as from a disk that others go on to change, and answered when the test says so."""
+
+    def __init__(self, world: World, node_id: int) -> None:
+        self._world = world
+        self._node_id = node_id
+        self.read: list[tuple[LoadState, Tree, int]] = []
+        world.app(node_id).answer_load = self._keep  # type: ignore[method-assign]
+
+    def _keep(self, effect: LoadState) -> None:
+        disk = self._world[self._node_id].disk
+        info, chunks = disk.live.snapshots[effect.base] if effect.base else (SnapshotInfo(), ())
+        tree, chain = load(chunks), info.chain
+        for record in disk.live.records:
+            if effect.base < record.zxid <= effect.upto:
+                tree.apply(record, config_text(record))
+                chain = record.chain
+        self.read.append((effect, tree, chain))
+
+    def answer(self, index: int) -> None:
+        self._world.act(self._node_id, lambda replica: replica.state_loaded(*self.read[index]))
+
+    def fail(self, index: int) -> None:
+        self._world.act(self._node_id, lambda replica: replica.state_unreadable(self.read[index][0], "the disk says no"))
+
+
+def differing(world: World, leader: int, follower: int, *, path: str = "/a") -> None:
+    """The follower's memory rots, and it finds out."""
+    session = world.open(leader, timeout=30.0)
+    world.write(leader, session, create(path, b"0"))
+    world.agree()
+    corrupt(world, follower, path)
+    world.write(leader, session, put(path, b"1"))
+    world.run_until(lambda: not world.replica(follower).healthy)
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------
+
+
+def test_s_4_a_touch_that_is_confirmed_has_moved_the_deadline_also_while_its_owner_syncs() -> None:
+    """S-4, S-7: the owner's sync takes longer than its session's timeout, and PINGs and PONGs go on meanwhile. What the leader
+    confirms it must have counted, or it closes a session whose owner believes in it."""
+    world, leader, (follower, _) = up()
+    session = world.open(follower)
+    world.write(follower, session, create("/mine", ephemeral=True))
+    seen = closes(world, session.id)
+    states_at_close: list[SessionState] = []
+    world[follower].disk.hold = lambda op: isinstance(op, zab.SetEpochs)
+    world.drop_links(leader, follower, Purpose.ZAB)
+    for _ in range(150):
+        world.run(0.1)
+        if seen and not states_at_close:
+            states_at_close.append(session.state)
+    assert world.replica(follower).peer.phase == "acking"
+    assert CONNECTED not in states_at_close
+    assert seen == [], "it answers every PING, so it is not gone"
+    world.release_disk(follower)
+    world.wait_serving()
+    assert session.state is CONNECTED
+    assert data(world.tree(leader), "/mine") == b""
+
+
+# --- reads and states ------------------------------------------------------------------------------------------------
+
+
+def test_q_9_a_read_held_back_by_a_rebuild_still_waits_for_the_sessions_earlier_write() -> None:
+    """Q-9, B-15: the state is loaded again while a write and a read behind it are under way."""
+    world, leader, (follower, _) = up()
+    loads = SlowLoads(world, follower)
+    session = world.open(follower, timeout=30.0)
+    differing(world, leader, follower)
+
+    def issue(replica: Any) -> Any:
+        call = replica.submit(session, put("/a", b"mine"))
+        return call, replica.read(session, lambda: data(world.tree(follower), "/a"))
+
+    call, read = world.act(follower, issue)
+    world.run_until(lambda: data(world.tree(leader), "/a") == b"mine")
+    world.run(0.1)
+    assert not read.settled
+    loads.answer(0)
+    world.run_until(lambda: read.settled)
+    assert call.settled
+    assert read.result == b"mine"
+
+
+def test_q_9_a_read_behind_a_call_that_is_withdrawn_during_a_rebuild_sees_the_rebuilt_state() -> None:
+    """Q-9, Q-1, B-15: nothing is read of a state that is known to be wrong."""
+    world, leader, (follower, third) = up()
+    loads = SlowLoads(world, follower)
+    session = world.open(follower, timeout=30.0)
+    differing(world, leader, follower)
+    world.partition({follower}, {leader, third})
+    world.run_until(lambda: not world.replica(follower).serving)
+
+    def issue(replica: Any) -> Any:
+        call = replica.submit(session, put("/a", b"never"))
+        return call, replica.read(session, lambda: data(world.tree(follower), "/a"))
+
+    call, read = world.act(follower, issue)
+    assert world.act(follower, lambda replica: replica.withdraw(call)) is True
+    assert not read.settled
+    loads.answer(0)
+    assert read.settled
+    assert read.result == b"1"
+
+
+def test_b_15_a_load_overtaken_by_a_snapshot_is_not_taken_for_it() -> None:
+    """B-15, Q-7: a rebuild from the own disk is under way when a received snapshot replaces the state; its answer comes first."""
+    world, leader, (follower, _) = up()
+    session = world.open(leader, timeout=30.0)
+    loads = SlowLoads(world, follower)
+    differing(world, leader, follower)
+    world.call(leader, lambda _: world.app(leader).take_snapshot())
+    for n in range(3):
+        world.write(leader, session, create(f"/{n}"))
+    world.act(follower, lambda replica: replica.peer.resync())
+    world.run_until(lambda: len(loads.read) == 2)
+    loads.answer(0)
+    world.run(0.5)
+    assert not world.replica(follower).healthy
+    loads.answer(1)
+    world.run_until(lambda: world.replica(follower).healthy)
+    world.write(leader, session, create("/on"))
+    world.agree()
+    assert world[follower].halted is None
+
+
+def test_b_15_a_snapshot_that_cannot_be_loaded_is_asked_for_again() -> None:
+    """B-15, P-7: what was installed does not read back; nothing behind it may be applied to the old state."""
+    world, leader, (follower, _) = up()
+    session = world.open(leader, timeout=30.0)
+    for n in range(3):
+        world.write(leader, session, create(f"/{n}"))
+    world.call(leader, lambda _: world.app(leader).take_snapshot())
+    world.agree()
+    loads = SlowLoads(world, follower)
+    world.act(follower, lambda replica: replica.peer.resync())
+    world.write(leader, session, create("/meanwhile"))
+    world.run_until(lambda: len(loads.read) == 1)
+    loads.fail(0)
+    world.write(leader, session, create("/later"))
+    world.run_until(lambda: len(loads.read) == 2)
+    loads.answer(1)
+    world.agree()
+    assert world[follower].halted is None
+
+
+def test_b_15_a_difference_found_late_is_told_to_the_leader_too() -> None:
+    """B-15: both followers differ from a leader whose memory rotted, one finds out only when it has caught up with the PING's
+    boundary. That is a quorum: the leader halts, and nobody takes its state for better."""
+    world, leader, (follower, late) = up()
+    session = world.open(follower, timeout=30.0)
+    world.write(follower, session, create("/a", b"0"))
+    world.agree()
+    corrupt(world, leader, "/a")
+    world[late].disk.hold = True
+    world.write(follower, session, put("/a", b"1"))
+    world.run_until(lambda: not world.replica(follower).healthy)
+    world.run(0.3)
+    assert world[leader].halted is None
+    world.release_disk(late)
+    world.run_until(lambda: world[leader].halted is not None, 5.0)
+    world.wait_leader(follower, late)
+    world.agree(follower, late)
+    assert data(world.tree(follower), "/a") == b"1"
+
+
+def test_b_15_a_node_that_cannot_read_its_state_back_does_not_lead_with_it() -> None:
+    """B-15: only another node can give it the state. If it is the one to lead it stops, with its data, and the others go on."""
+    world, leader, (third, follower) = up()
+    loads = SlowLoads(world, follower)
+    session = world.open(leader, timeout=30.0)
+    world.write(leader, session, create("/b"))
+    differing(world, leader, follower)
+    world.crash(third)
+    world.write(leader, session, put("/b", b"known to the two alone"))
+    world.crash(leader)
+    loads.fail(0)
+    world.start(third)
+    world.run_until(lambda: world[follower].halted is not None)
+    assert "the state of this node is wrong" in str(world[follower].halted)
+    world.start(leader)
+    world.wait_leader(leader, third)
+    world.restart(follower)
+    world.wait_serving()
+    world.agree()
+    assert data(world.tree(third), "/b") == b"known to the two alone"
+
+
+@pytest.mark.parametrize("timeout", [3.2, 6.0])
+def test_s_7_nobody_is_suspended_while_the_ensemble_is_whole(timeout: float) -> None:
+    """S-7, S-4: leases of the leader's own sessions and of others' are confirmed in time, at the smallest timeout too."""
+    world, leader, (follower, _) = up()
+    own, other = world.open(leader, timeout=timeout), world.open(follower, timeout=timeout)
+    world.run(20.0)
+    for node, session in ((leader, own), (follower, other)):
+        assert [state for _, id, state in world.app(node).states if id == session.id] == [CONNECTED]
