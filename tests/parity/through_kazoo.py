@@ -45,7 +45,7 @@ from .transcript import Absent, Answer, Done, Event, Failed, Heard, Line, Made, 
 ANSWER_TIMEOUT = 20.0
 SESSION_TIMEOUT = 60.0
 # Of a session that is to expire; ZooKeeper rounds it up to its next tick.
-SHORT_SESSION_TIMEOUT = 1.5
+SHORT_SESSION_TIMEOUT = 2.5
 NOWHERE = "127.0.0.1:1"
 ROOT = "/story"
 _EPHEMERAL, _SEQUENTIAL = 1, 2
