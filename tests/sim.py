@@ -599,7 +599,7 @@ class Cluster:
         self.watchers: list[Callable[[SimNode, Effect], None]] = []
         self.trace: deque[str] = deque(maxlen=400)
         self.trace_crc = 0
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
         self._link = 0
         self._cuts: set[tuple[int, int]] = set()
@@ -618,7 +618,7 @@ class Cluster:
 
     # --- time
 
-    def at(self, delay: float, event: Callable[[], None]) -> None:
+    def at(self, delay: float, event: Callable[[], object]) -> None:
         """Run ``event`` after ``delay`` seconds."""
         self._count += 1
         heapq.heappush(self._events, (self.now + delay, self._count, event))
@@ -1037,6 +1037,12 @@ class Cluster:
         zxid = self.propose(leader, payload)
         self.run_until(lambda: self.judge.end >= zxid, limit)
         return zxid
+
+    def app(self, node_id: int) -> App:
+        """Of a node that is up."""
+        app = self.nodes[node_id].app
+        assert app is not None
+        return app
 
     def states(self) -> dict[int, list[bytes]]:
         return {node.id: node.app.state for node in self if node.app is not None}

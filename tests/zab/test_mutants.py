@@ -38,7 +38,7 @@ def replace(patch: pytest.MonkeyPatch, kind: type, handler: Callable[..., None])
     """Put another handler into the learner's table."""
     for handling in FROM_LEADER.values():
         if kind in handling:
-            patch.setitem(handling, kind, handler)  # type: ignore[arg-type]
+            patch.setitem(handling, kind, handler)
 
 
 def ack_before_fsync(patch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def commit_by_old_entries(patch: pytest.MonkeyPatch) -> None:
         handlers = [handler for handler in self.handlers.values() if handler.synced]
         if self.phase is LeaderPhase.SYNC and not self.quorum(handlers):
             patch_quorum = self.quorum
-            self.quorum = lambda _: True  # type: ignore[method-assign]
+            self.quorum = lambda handlers: True  # type: ignore[method-assign]
             original(self)
             self.quorum = patch_quorum  # type: ignore[method-assign]
             return

@@ -39,6 +39,10 @@ def test_di_1_crash_around_promise(seed: int, moment: str) -> None:
     b = followers(cluster, a)[0]
     killed: list[bool] = []
 
+    def store_and_die() -> None:
+        cluster.step_disk(b, tell=False)
+        cluster.crash(b)
+
     def watch(node: SimNode, effect: Effect) -> None:
         if isinstance(effect, Send) and isinstance(effect.message, AckEpoch) and effect.message.counts:
             assert node.peer.leader_id is not None
@@ -53,7 +57,7 @@ def test_di_1_crash_around_promise(seed: int, moment: str) -> None:
         elif moment == "after storing" and storing:
             killed.append(True)
             node.disk.hold = True
-            cluster.at(0.01, lambda: (cluster.step_disk(b, tell=False), cluster.crash(b)))
+            cluster.at(0.01, store_and_die)
         elif moment == "before ackepoch" and acking:
             killed.append(True)
             cluster.crash(b)

@@ -216,10 +216,14 @@ def test_sy_5_interrupted_snap(seed: int) -> None:
     cluster.delay, cluster.together = (0.001, 0.02), 0.0
     broken: list[int] = []
 
+    def break_off() -> None:
+        cluster.drop_links(a, c)
+        cluster.crash(a)
+
     def watch(node: SimNode, effect: Effect) -> None:
         if node.id == c and isinstance(effect, InstallChunk) and not broken:
             broken.append(effect.op)
-            cluster.at(0.0, lambda: (cluster.drop_links(a, c), cluster.crash(a)))
+            cluster.at(0.0, break_off)
 
     cluster.watchers.append(watch)
     headers = sent(cluster, Sync)

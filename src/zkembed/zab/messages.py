@@ -57,7 +57,8 @@ class Notify:
 
     has_vote: the sender is a voter by its own configuration and its log is trusted (E-4).  vote: None for nobody.
     established: the epoch in which the sender leads (established) or follows (served), else 0 (E-7, E-8).
-    config: the newest configuration the sender knows, encoded; its version is 0 while founding; committed: known committed.
+    config: the newest configuration the sender knows committed, or v1, encoded; version 0 (v0): none. config_committed: it is one of those,
+    so that others may adopt it (I-4, C-9).
     """
 
     state: NodeState
