@@ -1,8 +1,9 @@
 """A replica with 100,000 znodes of 100 bytes: how long it takes to come back, and what a znode costs in memory.
 
 Time: from starting the process (interpreter included) until its node is synced and serves, after kill -9. Memory: what
-the process holds (RSS) beyond what it held with an empty tree; the larger of a process that saw every znode made, caches of the log included, and of one
-that was restarted. No snapshot is taken meanwhile: which entries it would spare the restart is chance, and so all are replayed.
+the process holds (RSS) beyond what it held with an empty tree; the larger of a process that saw every znode made, caches of
+the log included, and of one that was restarted. No snapshot is taken meanwhile: which entries it would spare the restart is
+chance, and so all are replayed.
 """
 
 from __future__ import annotations
