@@ -45,6 +45,10 @@ class Holder:
     ended: BaseException | str | None = None
     ended_at: float = -1.0
 
+    def waits(self) -> bool:
+        """It has not been inside yet, and has not given up."""
+        return self.held is None and self.ended is None
+
 
 def hold(nursery: trio.Nursery, block: Lock | Election, name: str = "holder") -> Holder:
     """Start a task that enters the block and stays until ``let_go`` is set."""

@@ -49,7 +49,7 @@ async def test_RE_1_the_body_is_cancelled_before_anybody_else_can_have_the_lock(
         assert isinstance(first.ended, LockLostError)
         assert f"session {session.id:#x} is SUSPENDED" in str(first.ended)
         assert first.ended_at - began <= session.timeout * 0.8
-        assert second.held is None
+        assert second.waits()
         await trio.sleep(3 * session.timeout)
         assert second.held is not None
         assert second.began_at > first.ended_at
@@ -142,7 +142,7 @@ async def test_RE_11_a_paused_holder_cannot_write_with_its_old_token(autojump_cl
         assert write(first.held.token, "first")
         ensemble.pause(paused)
         await trio.sleep(2 * session.timeout)
-        assert first.ended is None
+        assert not isinstance(first.ended, LockLostError)
         assert second.held is not None
         assert write(second.held.token, "second")
         assert not write(first.held.token, "first, late")
@@ -163,7 +163,7 @@ BODIES = ("returns", "waits", "waits in a shield", "raises", "raises when cancel
 @pytest.mark.parametrize(("lost", "body"), list(itertools.product(("", "suspended", "deleted"), BODIES)))
 async def test_what_leaves_the_block(lost: str, body: str, autojump_clock: MockClock) -> None:
     """The way out of the body x whether the lock was lost in it. Own exceptions win, the loss is then a note."""
-    async with open_ensemble(3) as ensemble, trio.open_nursery() as nursery:
+    async with open_ensemble(3, session_timeout=3.2) as ensemble, trio.open_nursery() as nursery:
         alone = follower(ensemble)
         zk = ensemble.zk(alone)
         caught: BaseException | None = None
@@ -180,16 +180,16 @@ async def test_what_leaves_the_block(lost: str, body: str, autojump_clock: MockC
             async with Lock(zk, LOCK) as held:
                 nursery.start_soon(lose, held.path)
                 if body == "waits":
-                    await trio.sleep(20)
+                    await trio.sleep(6)
                     assert not lost
                     boom()
                 if body == "raises when cancelled":
                     try:
-                        await trio.sleep(20)
+                        await trio.sleep(6)
                     finally:
                         raise Boom
                 with trio.CancelScope(shield=True):
-                    await trio.sleep(20)
+                    await trio.sleep(6)
                 if body == "raises":
                     boom()
                 if body == "raises in a group":
@@ -210,7 +210,7 @@ async def test_what_leaves_the_block(lost: str, body: str, autojump_clock: MockC
             assert isinstance(caught, BaseExceptionGroup) is (body == "raises in a group")
         else:
             assert type(caught) is (LockLostError if lost else type(None))
-        await trio.sleep(5)
+        await trio.sleep(2)
         assert await queue(zk) == ()
 
 

@@ -188,7 +188,7 @@ async def test_held_says_how_long_nobody_else_can_have_it(autojump_clock: MockCl
         zk = ensemble.zk(1)
         async with Lock(zk, LOCK) as held:
             assert 0 < held.expires_in() <= zk.session.timeout * 0.8
-            await trio.sleep(60)
+            await trio.sleep(15)
             assert 0 < held.expires_in() <= zk.session.timeout * 0.8
             held.check()
         assert held.expires_in() == 0.0
@@ -239,7 +239,7 @@ async def test_L3_waiters_go_on_when_the_holders_node_crashes(autojump_clock: Mo
         ensemble.crash(holder)
         await quiet()
         assert "NodeFailedError" in repr(first.ended) or "LockLostError" in repr(first.ended)
-        assert second.held is None
+        assert second.waits()
         await trio.sleep(ensemble.zk(waiter).session.timeout + 1)
         assert second.held is not None
         second.let_go.set()

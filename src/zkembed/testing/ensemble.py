@@ -80,7 +80,10 @@ class Ensemble:
 
     def zk(self, id: int) -> Client:
         """The client of a member that the ensemble runs; after a restart another one. BadArgumentsError if it does not run it."""
-        return self._member(id).zk
+        member = self._member(id)
+        if id not in self._run:
+            raise BadArgumentsError(f"member {id} has no client here: the application runs it")
+        return member.zk
 
     def config(self, id: int) -> Config:
         """For one start of a member's node by the application under test, as in ``async with zkembed.Node(ensemble.config(3))``.

@@ -58,9 +58,9 @@ class Member:
 
     @property
     def zk(self) -> Client:
-        """Of its newest start by the ensemble. BadArgumentsError if there was none."""
+        """Of its newest start by the ensemble. BadArgumentsError while it is starting."""
         if self._zk is None:
-            raise BadArgumentsError(f"member {self.id} has no client here: the ensemble does not run it")
+            raise BadArgumentsError(f"member {self.id} has no client yet: it is starting")
         return self._zk
 
     @property
