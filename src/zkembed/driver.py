@@ -72,7 +72,8 @@ class Driver:
         self._side_limiter = trio.CapacityLimiter(2)
         self._snapshotting = False
         self._leaving = False
-        self._frozen: list[Callable[[], None]] | None = None
+        # Inputs that wait: for the replica's start at first, later for ``thaw``. None: nothing waits.
+        self._frozen: list[Callable[[], None]] | None = []
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -87,7 +88,7 @@ class Driver:
                 self._nursery = nursery
                 await nursery.start(self._transport.serve, hello, self._known, self._accepted, name=self._name("listener"))
                 nursery.start_soon(self._run_disk, name=self._name("disk"))
-                self._input(lambda: self.replica.start(self.clock.now(), self._wall_us()))
+                self._begin()
                 nursery.start_soon(self._run_core, name=self._name("core"))
                 task_status.started()
         finally:
@@ -107,6 +108,15 @@ class Driver:
         self._bell.ring()
 
     # --- steps --------------------------------------------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    def _begin(self) -> None:
+        """The replica's very first input; what has arrived since we listen comes behind it (X-1)."""
+        held, self._frozen = self._frozen or [], None
+        self.replica.start(self.clock.now(), self._wall_us())
+        self._execute(self.replica.drain())
+        for give in held:
+            self._input(give)
 
     @trio.lowlevel.enable_ki_protection
     def _input(self, give: Callable[[], None]) -> None:

@@ -13,9 +13,9 @@ from ..zxid import EMPTY
 from .disk import Disk
 from .effects import Deliver, Effect, Halt, LoadSnapshot, Report
 from .history import History
-from .links import Links
+from .links import Link, Links
 from .membership import Membership
-from .messages import Vote
+from .messages import FollowerInfo, Vote
 from .settings import Settings
 
 
@@ -67,6 +67,14 @@ class Core:
         if self.halted is None:
             self.halted = error
             self.emit(Halt(error))
+
+    def hear_accepted(self, link: Link, info: FollowerInfo) -> bool:
+        """Note what a voter says it has promised, whatever becomes of its FOLLOWERINFO (rule D-1). False: too far ahead for that (Z-2)."""
+        if info.accepted_epoch > self.disk.promised.accepted + self.settings.max_epoch_jump:
+            return False
+        if not info.joining and self.membership.names_voter(link.node_id, link.storage_id):
+            self.accepted_heard[link.node_id] = max(info.accepted_epoch, self.accepted_heard.get(link.node_id, 0))
+        return True
 
     def own_vote(self) -> Vote | None:
         """This node as a candidate, from durable state alone (rule E-1); None while its state is wrong and must come anew (B-15)."""

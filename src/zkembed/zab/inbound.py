@@ -229,6 +229,7 @@ class Inbound:
             raise ProtocolError("a second FollowerInfo")
         if leader is None:
             link.held = message
+            self._core.hear_accepted(link, message)
         else:
             leader.on_follower_info(link, message)
             self._roles.react()

@@ -88,8 +88,7 @@ class Leader(Attempt):
         core = self.core
         handler = Handler(link, info, core.now)
         self.handlers[link.id] = handler
-        ceiling = core.disk.promised.accepted + core.settings.max_epoch_jump
-        if info.accepted_epoch > ceiling:
+        if not core.hear_accepted(link, info):
             core.report(logging.ERROR, f"node {link.node_id} claims accepted epoch {info.accepted_epoch}, refused", f"jump {link.node_id}")
             self._drop(handler, "its accepted epoch is too far ahead")
             return
@@ -98,8 +97,6 @@ class Leader(Attempt):
             self._drop(handler, "it knows a newer committed configuration")
             self.end(f"node {link.node_id} knows committed configuration {to_hex(info.config_version)}, which this log lacks")
             return
-        if not info.joining and core.membership.names_voter(link.node_id, link.storage_id):
-            core.accepted_heard[link.node_id] = max(info.accepted_epoch, core.accepted_heard.get(link.node_id, 0))
         if self.epoch and info.accepted_epoch > self.epoch:
             self._lock_out(handler)
         elif self.phase is LeaderPhase.COLLECTING:
@@ -150,7 +147,8 @@ class Leader(Attempt):
             self._sync(handler, message)
             return
         if message.counts and handler.votes(self.core.membership.active):
-            if (message.current_epoch, message.last_zxid) > (self.vote.epoch, self.vote.zxid):
+            recent = (message.current_epoch, message.last_zxid) > (self.vote.epoch, self.vote.zxid)
+            if recent and self.phase is LeaderPhase.DISCOVERY:  # Once a quorum has promised, a longer tail may be truncated.
                 self.rejected.add(handler.link.node_id)
                 self._drop(handler, "its history is more recent than this leader's")
                 return

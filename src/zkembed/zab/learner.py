@@ -115,6 +115,16 @@ class Learner:
     def serving(self) -> bool:
         return self.phase is LearnerPhase.SERVING
 
+    @property
+    def streaming(self) -> bool:
+        """In the middle of a sync stream. What the leader says besides stands in the queue behind it, so silence here may be a slow line
+        or disk; whether the leader lives shows on its election link (rule Y-11)."""
+        return self.phase is LearnerPhase.SYNC and self._header
+
+    @property
+    def _silence_max(self) -> float:
+        return self._core.settings.init_limit if self.streaming else self._core.settings.sync_limit
+
     def end(self, reason: str) -> None:
         if not self.ended:
             self.ended = reason
@@ -160,7 +170,7 @@ class Learner:
         settings = self._core.settings
         if self.link is None:
             self.dial(now)
-        elif now >= self.link.heard_at + settings.sync_limit:
+        elif now >= self.link.heard_at + self._silence_max:
             self.end(f"leader {self.leader_id} was silent for {now - self.link.heard_at:.1f} s")
             return
         if self.epoch == 0 and now >= self._began_at + settings.init_limit:
@@ -170,7 +180,7 @@ class Learner:
         settings = self._core.settings
         first = self._began_at + settings.init_limit if self.epoch == 0 else float("inf")
         if self.link is not None:
-            return min(first, self.link.heard_at + settings.sync_limit)
+            return min(first, self.link.heard_at + self._silence_max)
         return min(first, float("inf") if self.leader_id in self._core.zab_dials else self._backoff.at)
 
     def _send(self, message: Message) -> None:

@@ -51,6 +51,7 @@ class Peer:
         self._election = Election(core.node_id, identity.storage_id, settings, core.membership, self._mesh, core.own_vote)
         self._roles = Roles(core, self._mesh, self._election)
         self._inbound = Inbound(core, self._mesh, self._election, self._roles)
+        self._started = False
         self._ticked_at = 0.0
         self._beat_at = 0.0
         self._due = 0.0
@@ -130,6 +131,7 @@ class Peer:
 
     def start(self, now: float) -> None:
         """The first input. Delivers what the log itself says is committed (rule P-10)."""
+        self._started = True
         self._set_now(now)
         self._ticked_at = self._beat_at = now
         if not self._core.disk.epochs.damaged:
@@ -147,6 +149,8 @@ class Peer:
 
     def tick(self, now: float) -> None:
         """The first input of every wake-up: nothing may be stamped with a time from before a stall (rule B-12)."""
+        if not self._started:
+            raise InternalError("tick before start")
         gap, self._ticked_at = now - self._ticked_at, now
         self._set_now(now)
         if self._roles.stopped:
@@ -193,7 +197,7 @@ class Peer:
                 times.append(roles.watch.deadline(core.now))
         elif roles.learner is not None:
             times.append(roles.learner.deadline())
-            if roles.learner.phase is LearnerPhase.DIALLING:
+            if roles.learner.phase is LearnerPhase.DIALLING or roles.learner.streaming:
                 times.append(self._mesh.next_silence(core.now))
         else:
             times.append(self._election.deadline(core.now))

@@ -161,9 +161,10 @@ class Roles:
             self._paused_until = self._election.paused_until = float("-inf")
 
     def watch_unconnected(self) -> None:
-        """A leader not reached yet that is not even heard any more is gone: nothing to wait for (rule E-11)."""
+        """A leader not reached yet, or in the middle of a stream, that is not even heard any more is gone: nothing to wait for
+        (rules E-11, Y-11)."""
         learner = self.learner
-        if learner is None or learner.phase is not LearnerPhase.DIALLING:
+        if learner is None or not (learner.phase is LearnerPhase.DIALLING or learner.streaming):
             return
         remote = self._mesh.get(learner.leader_id)
         if remote is None or not self._mesh.hears(remote, self._core.now):
