@@ -30,11 +30,11 @@ class StageError(Exception):
 
 @define
 class Actor:
-    """One worker as the stage sees it: its process, the last it said of itself, and what it has in the end."""
+    """One worker as the stage sees it: its process, the last it said of itself, and what it has in the end. life: 2 after the kill."""
 
     id: int
     process: trio.Process | None = None
-    life: int = 0
+    life: int = 1
     status: dict[str, Any] = field(factory=dict)
     has: dict[str, dict[str, Any]] = field(factory=dict)
     complete: bool = False
@@ -96,8 +96,6 @@ class Stage:
     # --- processes ----------------------------------------------------------------------------------------------------
 
     async def _start(self, nursery: trio.Nursery, actor: Actor) -> None:
-        actor.life += 1
-        actor.status, actor.has, actor.complete = {}, {}, False
         peers = ",".join(f"{id}={address}" for id, address in self._peers.items())
         command = [*self._command, "--worker", str(actor.id), "--peers", peers, "--data", str(self._data / f"worker-{actor.id}")]
         with self._log_file(actor).open("ab") as log:
@@ -116,9 +114,9 @@ class Stage:
         async for data in process.stdout:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                self._hear(actor, json.loads(line))
+                self._hear(actor, json.loads(line), current=life == actor.life)
         code = await process.wait()
-        if self.play.kill is None or (actor.id, life) != (self.play.kill.id, 1):
+        if life == actor.life:
             raise StageError(f"worker {actor.id} has ended (status {code}); the end of its log:\n{self._end_of_log(actor)}")
 
     def _end_of_log(self, actor: Actor) -> str:
@@ -127,10 +125,11 @@ class Stage:
 
     # --- what they say ------------------------------------------------------------------------------------------------
 
-    def _hear(self, actor: Actor, said: dict[str, Any]) -> None:
+    def _hear(self, actor: Actor, said: dict[str, Any], *, current: bool) -> None:
+        """current: said by the present process of this worker, not by the killed one, whose last words may come late."""
         play = self.play
         match said.pop("event"):
-            case "status":
+            case "status" if current:
                 actor.status = said
                 if (said["done"], said["jobs"]) > (play.done, play.jobs):
                     self._moved = trio.current_time()
@@ -138,20 +137,20 @@ class Stage:
             case "result":
                 play.answered.append({**said, "by": str(actor.id)})
                 self._first_after_kill("result_after", said["zxid"] >> 32, "has the first answered write")
-            case "leads":
+            case "leads" if current:
                 play.leader = actor.id
                 self._note(f"worker {actor.id} leads the ensemble, epoch {said['epoch']}")
                 self._first_after_kill("leader_after", said["epoch"], "has a leader again")
-            case "foreman":
+            case "foreman" if current:
                 play.foreman = actor.id
                 self._note(f"worker {actor.id} is the foreman, token {said['token']:#x}")
                 self._first_after_kill("foreman_after", said["token"] >> 32, "has a foreman again")
             case "taken over":
                 play.taken_over += said["jobs"]
                 self._note(f"worker {said['by']} takes over {said['jobs']} jobs of a worker who is gone")
-            case "has":
+            case "has" if current:
                 actor.has[said["job"]] = said
-            case "has all":
+            case "has all" if current:
                 self._has_all(actor, said)
         self._heard.set()
         self._heard = trio.Event()
@@ -182,6 +181,7 @@ class Stage:
         play.kill = Kill(victim.id, victim.status["epoch"], trio.current_time(), play.done)
         victim.process.kill()
         self._note(f"worker {victim.id}, the leader, is killed with -9 at {play.done} of {play.jobs} results")
+        victim.life, victim.status, victim.has, victim.complete = 2, {}, {}, False
         play.leader = play.foreman = None
         await victim.process.wait()
         if len(play.actors) - 1 > len(play.actors) // 2:
