@@ -10,9 +10,11 @@ from zkembed.durable import SnapshotInfo
 from zkembed.endpoint import SessionState
 from zkembed.replica.config_text import config_text
 from zkembed.replica.effects import LoadState
+from zkembed.tree.results import Failure, public
 from zkembed.tree.tree import Tree
 from zkembed.zab import effects as zab
 from zkembed.zab.effects import Purpose
+from zkembed.zab.settings import Settings
 
 from .test_scenarios_sessions import closes, corrupt, up
 from .world import World, create, data, load, put
@@ -82,6 +84,50 @@ def test_s_4_a_touch_that_is_confirmed_has_moved_the_deadline_also_while_its_own
     assert data(world.tree(leader), "/mine") == b""
 
 
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def test_q_3_requests_are_proposed_in_their_sessions_order_whatever_waits() -> None:
+    """Q-3, D30: four sessions on two nodes, a window of three entries, a limit hit in the middle: each session's requests are in the log
+    in the order of the calls, one entry each."""
+    world, leader, (follower, _) = up(settings=Settings(outstanding_max=3))
+    sessions = [(node, world.open(node, timeout=30.0)) for node in (leader, follower) for _ in range(2)]
+    for number, (node, session) in enumerate(sessions):
+        world.write(node, session, create(f"/{number}"))
+    calls = []
+    for n in range(20):
+        for number, (node, session) in enumerate(sessions):
+            calls += world.submit(node, session, put(f"/{number}", bytes(2000) if n == 7 else str(n).encode()))
+    world.run_until(lambda: all(call.settled for call in calls))
+    world.agree()
+    for _, session in sessions:
+        mine = [call for call in calls if call.session is session]
+        assert [call.cseq for call in mine] == list(range(2, 22))
+        zxids = [call.zxid for call in mine]
+        assert zxids == sorted(set(zxids))
+        assert [public_version(call) for call in mine] == [1, 2, 3, 4, 5, 6, 7, None, *range(8, 20)]
+
+
+def public_version(call: Any) -> int | None:
+    """The version that the write made; None if it was refused."""
+    return None if isinstance(call.outcome, Failure) else int(public(call.outcome, call.zxid).version)  # type: ignore[attr-defined]
+
+
+def test_b_10_a_request_at_a_leader_that_abdicates_is_neither_done_nor_failed() -> None:
+    """B-10, Q-4, Q-8: its caller sees delay and nothing else; the next leader, here the same node or another, resolves it once."""
+    world, leader, followers = up()
+    session = world.open(leader, timeout=30.0)
+    world.partition({leader}, set(followers))
+    [call] = world.submit(leader, session, create("/n-", sequential=True))
+    world.run_until(lambda: not world.replica(leader).serving)
+    world.run(1.0)
+    assert not call.settled
+    world.heal_all()
+    assert world.result(call).path == "/n-0000000000"
+    world.agree()
+    assert [name for name in world.tree(leader).children("/") if name.startswith("n-")] == ["n-0000000000"]
+
+
 # --- reads and states ------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +171,32 @@ def test_q_9_a_read_behind_a_call_that_is_withdrawn_during_a_rebuild_sees_the_re
     loads.answer(0)
     assert read.settled
     assert read.result == b"1"
+
+
+def test_r_5_reads_never_go_back_while_the_state_comes_anew_from_below() -> None:
+    """R-5, Q-7, Y-6: a received snapshot is older than what this node has shown; it shows that until it is as far again."""
+    world, leader, (follower, _) = up()
+    session, reader = world.open(leader, timeout=30.0), world.open(follower, timeout=30.0)
+    world.write(leader, session, create("/a", b"0"))
+    world.call(leader, lambda _: world.app(leader).take_snapshot())
+    for n in range(1, 4):
+        world.write(leader, session, put("/a", str(n).encode()))
+    world.agree()
+    loads = SlowLoads(world, follower)
+    world.act(follower, lambda replica: replica.peer.resync())
+    world.write(leader, session, put("/a", b"4"))
+    seen: list[tuple[int, object]] = []
+
+    def look() -> bool:
+        seen.append((world.tree(follower).applied, world.read(follower, reader, "/a").result))
+        return False
+
+    world.run_until(lambda: look() or bool(loads.read))
+    assert loads.read[0][1].applied < seen[0][0]
+    loads.answer(0)
+    world.run_until(lambda: look() or seen[-1][1] == b"4")
+    assert seen == sorted(seen, key=lambda pair: pair[0])
+    assert {value for _, value in seen} == {b"3", b"4"}
 
 
 def test_b_15_a_load_overtaken_by_a_snapshot_is_not_taken_for_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tests.zab.helpers import followers, founded, give_logs, make_log, record_af
 from zkembed.durable import Epochs
 from zkembed.errors import InternalError
 from zkembed.record import Kind
-from zkembed.zab.effects import Effect, Purpose, Role, Send, Serving, SetEpochs
+from zkembed.zab.effects import Dial, Effect, Purpose, Role, Send, Serving, SetEpochs
 from zkembed.zab.messages import (
     Ack,
     AckEpoch,
@@ -82,6 +83,33 @@ def test_e_9_no_notification_makes_a_node_leave_a_leader_that_lives() -> None:
         cluster.watchers.clear()
     cluster.run(5.0)
     assert cluster.leader() == leader
+
+
+def test_e_12_a_closed_link_is_dialled_at_once_and_one_that_fails_ever_more_rarely() -> None:
+    """E-12, E-10: a link that lived is redialled in the same step, by the end that had dialled it; then with growing intervals up to
+    ``dial_max`` and jitter; a dead peer delays no dial to another."""
+    cluster, leader, (b, c) = started()
+    cluster.run(10.0)
+    dials: list[tuple[float, int]] = []
+
+    def watch(node: SimNode, effect: Effect) -> None:
+        if node.id == b and isinstance(effect, Dial) and effect.purpose is Purpose.ELECTION:
+            dials.append((cluster.now, effect.node_id))
+
+    cluster.watchers.append(watch)
+    cluster.drop_links(b, leader, Purpose.ELECTION)
+    began = cluster.now
+    cluster.run(0.01)
+    assert dials == [(began, leader)]
+    dials.clear()
+    cluster.crash(c)
+    cluster.run(20.0)
+    times = [time for time, node_id in dials if node_id == c]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert times[0] - began < 0.1
+    assert gaps[0] < 2 * SETTINGS.dial_min
+    assert all(SETTINGS.dial_max <= gap < SETTINGS.dial_max * 1.3 + 0.2 for gap in gaps[-5:])
+    assert len(set(gaps[-5:])) == 5, "jitter"
 
 
 # --- discovery -------------------------------------------------------------------------------------------------------
