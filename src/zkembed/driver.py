@@ -133,9 +133,18 @@ class Driver:
             self.changed.unpark_all()
 
     def leave(self) -> None:
-        """Begin the orderly end (B-16); ``changed`` is unparked at every step from here on."""
-        self._leaving = True
+        """The orderly end of the protocol's part (B-16)."""
         self._input(self.replica.leave)
+
+    async def wait_leaving(self, done: Callable[[], bool]) -> bool:
+        """Wait until ``done``, asked at every step. False: it never will be, since a quorum of voters is down. A checkpoint."""
+        self._leaving = True
+        await trio.lowlevel.checkpoint()
+        while not done():
+            if self.replica.peer.quorum_gone:
+                return False
+            await self.changed.park()
+        return True
 
     def _execute(self, effects: Iterable[Effect]) -> None:
         for effect in effects:

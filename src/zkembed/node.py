@@ -228,13 +228,16 @@ class Node:
         """Close the session, hand leadership over (B-16), and let the disk finish."""
         driver, endpoint = self._driver, self._endpoint
         assert driver is not None and endpoint is not None
+        local = endpoint.local
         with suppress(SessionExpiredError, NodeFailedError):  # It has just ended by itself; or the node has, which ``_failure`` tells.
-            if not endpoint.local.gone and not endpoint.local.closing:
-                await endpoint.result(endpoint.submit(CloseSession(endpoint.local.id, False)))
+            if not local.gone and not local.closing:
+                endpoint.submit(CloseSession(local.id, False))
+        if not await driver.wait_leaving(lambda: self._failure is not None or local.gone):
+            self._logger.warning("left without closing the session: the other voters are down; it will expire")
+            return
         if self._failure is None:
             driver.leave()
-        while self._failure is None and not (driver.replica.peer.left and driver.disk_idle):
-            await driver.changed.park()
+        await driver.wait_leaving(lambda: self._failure is not None or (driver.replica.peer.left and driver.disk_idle))
 
     async def _stop(self) -> None:
         """End all tasks and release the directory. Everything durable is durable already; this only tidies."""

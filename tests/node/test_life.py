@@ -208,3 +208,12 @@ async def test_a_restart_finds_everything_again(autojump_clock: trio.testing.Moc
         data, stat = await zk.get("/kept")
         assert (data, stat.version, stat.czxid) == (b"y", 1, made.stat.czxid)
         assert await zk.exists("/gone") is None
+
+
+async def test_all_members_that_leave_together_do_not_wait_for_each_other(autojump_clock: trio.testing.MockClock) -> None:
+    """The last ones can close no session and find no successor; they see that the others are gone, and go."""
+    members = Members(3)
+    async with all_up(members, close_timeout=20.0) as running:
+        await running[1].zk.create("/a")
+        began = trio.current_time()
+    assert trio.current_time() - began < 1.0

@@ -127,6 +127,17 @@ class Peer:
         text = f"{len(voters) - len(silent)} of {len(voters)} voters reachable"
         return f"{text}: {', '.join(reasons)}" if reasons else text
 
+    @property
+    def quorum_gone(self) -> bool:
+        """So many voters are surely down (nobody listens at their addresses) that no quorum will answer before one is started again."""
+        heard = self._mesh.heard(self._core.now)
+        down = {remote.node_id for remote in self._mesh if remote.node_id not in heard and remote.trouble == "refused"}
+        configurations = self._core.membership.active.configurations
+        return not all(
+            configuration.has_quorum({node_id: storage for node_id, storage in configuration.voters.items() if node_id not in down})
+            for configuration in configurations
+        )
+
     # --- time --------------------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
