@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 import trio
+
 import zkembed
 from zkembed.log.memory import MemoryLog
 from zkembed.record import Record

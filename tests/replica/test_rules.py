@@ -12,6 +12,7 @@ from zkembed.replica.config_text import config_text
 from zkembed.replica.effects import LoadState
 from zkembed.tree.results import Failure, public
 from zkembed.tree.tree import Tree
+from zkembed.tree.watches import WatchMode
 from zkembed.zab import effects as zab
 from zkembed.zab.effects import Purpose
 from zkembed.zab.settings import Settings
@@ -84,6 +85,77 @@ def test_s_4_a_touch_that_is_confirmed_has_moved_the_deadline_also_while_its_own
     assert data(world.tree(leader), "/mine") == b""
 
 
+def test_s_4_a_leader_that_does_not_know_it_is_deposed_confirms_no_touch() -> None:
+    """S-4, SE-13, S-7: owner and leader are cut off together; the other three begin anew in the same moment and elect, while the old
+    leader goes on answering its PONGs for up to ``sync_limit``. At the smallest timeout that is longer than the lease's margin."""
+    world, leader, followers = up(5)
+    owner = followers[0]
+    session = world.open(owner, timeout=3.2)
+    world.run(2.0)
+    majority = [id for id in followers if id != owner]
+    seen = closes(world, session.id)
+    world.partition({leader, owner}, majority)
+    for id in majority:
+        world.crash(id, silent=True)
+        world.start(id)
+    world.wait_leader(*majority)
+    world.run_until(lambda: any(node in majority for _, node in seen), 20)
+    assert session.state is SessionState.SUSPENDED
+
+
+def test_s_7_the_lease_counts_from_when_the_touch_was_sent_and_not_from_its_confirmation() -> None:
+    """S-7: on a slow network a confirmation arrives seconds after its touch; from some moment on no touch gets through."""
+    world, leader, (follower, _) = up()
+    session = world.open(follower)
+    world.delay = (0.5, 0.6)
+    world.run(10.0)
+    assert session.state is CONNECTED
+    seen = closes(world, session.id)
+    world.cut(follower, leader, both=False)
+    world.run_until(lambda: bool(seen), 20)
+    assert session.state is SessionState.SUSPENDED
+
+
+def test_s_4_rounds_answered_before_establishment_confirm_nothing() -> None:
+    """S-4, SE-18, R-2: the leader is elected again and PINGs its learners, which answer while their sync is under way. Until it is
+    established another log may still win, with a close of its session in it."""
+    world, leader, followers = up()
+    session = world.open(leader, timeout=30.0)
+    world.crash(*followers)
+    world.run_until(lambda: not world.replica(leader).serving)
+    for id in followers:
+        world[id].disk.hold = lambda op: isinstance(op, zab.SetEpochs) and op.epochs.current == 2
+        world.start(id)
+    world.run_until(lambda: world.replica(leader).peer.phase == "sync")
+    confirmed, seen = session.confirmed, world.replica(leader).quorum_seen
+    world.run(1.2)
+    assert world.replica(leader).peer.phase == "sync"
+    assert (session.confirmed, world.replica(leader).quorum_seen) == (confirmed, seen)
+    for id in followers:
+        world.release_disk(id)
+    world.run_until(lambda: session.confirmed > confirmed)
+
+
+def test_s_4_s_5_a_session_whose_close_is_proposed_and_not_committed_is_not_connected_again() -> None:
+    """S-4, S-5, SE-17: the owner comes back while the close waits for disks; its touches are answered, and confirm nothing."""
+    world, leader, (follower, third) = up()
+    session = world.open(follower)
+    seen = closes(world, session.id)
+    world.partition({follower}, {leader, third})
+    world.run(5.0)
+    for id in (leader, third):
+        world[id].disk.hold = True
+    world.run_until(lambda: bool(seen))
+    world.heal_all()
+    world.run_until(lambda: world.replica(follower).serving)
+    for _ in range(20):
+        world.run(0.1)
+        assert session.state is SessionState.SUSPENDED
+    for id in (leader, third):
+        world.release_disk(id)
+    world.run_until(lambda: session.state is EXPIRED)
+
+
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
@@ -126,6 +198,49 @@ def test_b_10_a_request_at_a_leader_that_abdicates_is_neither_done_nor_failed() 
     assert world.result(call).path == "/n-0000000000"
     world.agree()
     assert [name for name in world.tree(leader).children("/") if name.startswith("n-")] == ["n-0000000000"]
+
+
+def test_q_5_a_request_sent_again_while_its_first_copy_waits_runs_once() -> None:
+    """Q-5, Q-4: the link to the leader breaks while the request is proposed and not committed; the origin is back with the same leader,
+    and its UPTODATE does not cover it yet. Both copies end in the log, the second changes nothing."""
+    world, leader, (follower, third) = up()
+    session = world.open(follower, timeout=30.0)
+    for id in (leader, third):
+        world[id].disk.hold = True
+    calls = world.submit(follower, session, create("/n-", sequential=True), create("/n-", b"2", sequential=True))
+    world.run(0.05)
+    world.drop_links(leader, follower, Purpose.ZAB)
+    world.run(0.5)
+    assert world.replica(follower).serving
+    assert not calls[0].settled
+    for id in (leader, third):
+        world.release_disk(id)
+    assert [world.result(call).path for call in calls] == ["/n-0000000000", "/n-0000000001"]
+    world.agree()
+    tree = world.tree(leader)
+    assert [name for name in tree.children("/") if name.startswith("n-")] == ["n-0000000000", "n-0000000001"]
+    entries = [record for record in world[leader].disk.live.records if b"/n-" in record.payload]
+    assert len(entries) == 4, "the story is about a second copy"
+
+
+def test_r_3_a_barrier_waits_for_an_orphan_that_is_not_committed_yet() -> None:
+    """R-3, Q-8: rounds need no disk, so the barrier is answered while what its session had handed over before hangs; the caller of that
+    has given up, and wants to look at what became of it."""
+    world, leader, (follower, third) = up()
+    session = world.open(follower, timeout=30.0)
+    for id in (leader, third):
+        world[id].disk.hold = True
+    [call] = world.submit(follower, session, create("/orphan"))
+    assert world.act(follower, lambda replica: replica.withdraw(call)) is False
+    barrier = world.act(follower, lambda replica: replica.sync(session))
+    world.run(1.0)
+    assert barrier.zxid is not None
+    assert not barrier.settled
+    world.release_disk(third)
+    world.run_until(lambda: barrier.settled)
+    assert data(world.tree(follower), "/orphan") == b""
+    world.release_disk(leader)
+    world.agree()
 
 
 # --- reads and states ------------------------------------------------------------------------------------------------
@@ -183,6 +298,7 @@ def test_r_5_reads_never_go_back_while_the_state_comes_anew_from_below() -> None
         world.write(leader, session, put("/a", str(n).encode()))
     world.agree()
     loads = SlowLoads(world, follower)
+    stream = world.watch(follower, None, "/", WatchMode.RECURSIVE)
     world.act(follower, lambda replica: replica.peer.resync())
     world.write(leader, session, put("/a", b"4"))
     seen: list[tuple[int, object]] = []
@@ -197,6 +313,7 @@ def test_r_5_reads_never_go_back_while_the_state_comes_anew_from_below() -> None
     world.run_until(lambda: look() or seen[-1][1] == b"4")
     assert seen == sorted(seen, key=lambda pair: pair[0])
     assert {value for _, value in seen} == {b"3", b"4"}
+    assert [(event.kind.name, event.data) for event in stream.events] == [("DATA_CHANGED", b"4")], "nor does anybody hear of a gap"
 
 
 def test_b_15_a_load_overtaken_by_a_snapshot_is_not_taken_for_it() -> None:

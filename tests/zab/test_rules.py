@@ -24,6 +24,7 @@ from zkembed.zab.messages import (
     NewLeader,
     NodeState,
     Notify,
+    Pong,
     SnapChunk,
     Sync,
     SyncMode,
@@ -152,6 +153,30 @@ def test_d_4_nothing_of_an_older_epoch_is_acknowledged_behind_a_promise() -> Non
     epoch = cluster[b].peer.epoch
     assert {message.epoch for found in acks for _, message in found} == {epoch}
     assert all(lost not in {record.zxid for record in node.disk.live.records} for node in cluster)
+
+
+def test_d_5_a_more_recent_history_is_not_counted_and_the_leader_goes_on_with_others() -> None:
+    """D-5: a leader was elected without node 1, which has more. Its ACKEPOCH comes first: it must not help to fix the epoch."""
+    cluster = Cluster(3, start=False)
+    give_logs(cluster, {1: "1.1 1.2 1.3", 2: "1.1 1.2", 3: "1.1 1.2"})
+    cluster[2].disk.hold = True
+    cluster.start(2)
+    cluster.start(3)
+    cluster.run_until(lambda: cluster[3].peer.phase == "discovery")
+    storage, closed = cluster[1].disk.storage_id, sent(cluster, Sync, 3)
+    cluster._step(
+        cluster[3],
+        lambda machine: machine.link_up(9001, 1, storage, 1, Purpose.ZAB, False),
+        lambda machine: machine.receive(9001, FollowerInfo(1, z("1.1"), False, False)),
+        lambda machine: machine.receive(9001, AckEpoch(2, True, 1, z("1.3"), 0, False)),
+    )
+    cluster.run(0.1)
+    assert cluster[3].peer.phase == "discovery"
+    assert 9001 not in {link.id for link in cluster[3].peer._core.links}
+    assert closed == []
+    cluster.release_disk(2)
+    cluster.wait_serving(2, 3)
+    assert cluster.leader() == 3
 
 
 def test_d_6_who_answers_when_the_epoch_is_being_fixed_needs_no_recency_test() -> None:
@@ -333,6 +358,31 @@ def test_k_3_a_late_establishment_commits_nothing_of_its_own() -> None:
     assert app.syncs == {}
     cluster.wait_equal(limit=BOUND)
     assert all(late not in {record.zxid for record in node.disk.live.records} for node in cluster)
+
+
+def test_r_2_a_round_sent_before_the_request_confirms_nothing() -> None:
+    """R-2: the answers to A's last PING are on their way when B and C elect and commit a write. Then A is asked for a barrier, and then the
+    answers arrive: they say what was true when that PING was sent."""
+    cluster, a, (b, c) = started()
+    cluster.run(1.0)
+    pongs = sent(cluster, Pong)
+    for node_id in (b, c):
+        cluster.cut(node_id, a, both=False)
+    cluster.run_until(lambda: {node_id for node_id, _ in pongs} == {b, c})
+    for node_id in (b, c):
+        cluster.crash(node_id, silent=True)
+        cluster.cut(a, node_id)
+        cluster.start(node_id)
+    cluster.wait_leader(b, c, limit=1.0)
+    cluster.run(0.05)
+    assert cluster[a].peer.serving
+    cluster.call(a, lambda peer: peer.request_sync(1))
+    for node_id in (b, c):
+        cluster.heal(node_id, a)
+    cluster.run(3.0)
+    app = cluster[a].app
+    assert app is not None
+    assert app.syncs == {}
 
 
 # --- configurations --------------------------------------------------------------------------------------------------
