@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 from attrs import define, frozen
+from trio.testing import MockClock
 
 from zkembed import Client, Election, Held, Lock
 from zkembed.testing import Ensemble
@@ -88,6 +89,22 @@ class CancelAt(trio.abc.Instrument):
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         if self._left == 0:
             self.scope.cancel()
+        self._left -= 1
+
+
+class JumpAt(trio.abc.Instrument):
+    """Lets time jump after that many steps of the whole run."""
+
+    def __init__(self, step: int, clock: MockClock, seconds: float) -> None:
+        self.done = False
+        self._left = step
+        self._clock = clock
+        self._seconds = seconds
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self._left == 0:
+            self._clock.jump(self._seconds)
+            self.done = True
         self._left -= 1
 
 

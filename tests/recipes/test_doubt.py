@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from zkembed import Lock, LockLostError, Node, NodeFailedError, SessionState
+from zkembed import Lock, LockLostError, Node, NodeFailedError, SessionExpiredError, SessionState
 from zkembed.testing import Ensemble, open_ensemble
 
-from .helpers import LOCK, follower, hold, queue, quiet
+from .helpers import LOCK, JumpAt, follower, hold, queue, quiet
 
 
 class Boom(Exception):
@@ -229,6 +230,28 @@ async def test_an_outer_cancellation_wins_over_the_loss(lost: bool, autojump_clo
         assert outer.cancelled_caught
 
 
+async def test_doubt_that_has_passed_is_a_loss_all_the_same(autojump_clock: MockClock) -> None:
+    """SUSPENDED for a moment, felt by nobody in a shield, then CONNECTED again: others could not know that it would come back."""
+    async with open_ensemble(3) as ensemble:
+        alone = follower(ensemble)
+        zk = ensemble.zk(alone)
+
+        async def work() -> None:
+            async with Lock(zk, LOCK) as held:
+                with trio.CancelScope(shield=True):
+                    cut_off(ensemble, alone)
+                    await zk.session.wait_state(SessionState.SUSPENDED)
+                    ensemble.heal()
+                    await zk.session.wait_state(SessionState.CONNECTED)
+                with pytest.raises(LockLostError, match="was SUSPENDED meanwhile"):
+                    held.check()
+                assert held.expires_in() == 0.0
+
+        with pytest.raises(LockLostError, match="was SUSPENDED meanwhile"):
+            await work()
+        assert await queue(zk) == ()
+
+
 async def test_a_body_that_holds_the_loop_past_its_lease_is_told_at_the_exit(autojump_clock: MockClock) -> None:
     """S-7 by the clock: nobody could cancel a body that never paused, and it returned; the exit says so all the same."""
     async with open_ensemble(3) as ensemble:
@@ -288,3 +311,36 @@ async def test_when_the_node_fails_around_the_lock_its_own_error_leaves_the_node
 
         with pytest.raises(NodeFailedError, match="crashed by the test"):
             await application()
+
+
+async def test_S_7_ownership_begins_only_while_the_session_is_connected(autojump_clock: MockClock) -> None:
+    """Time jumps past every lease at every step of a hand-over: whoever begins then has a session that is CONNECTED again."""
+    began: list[tuple[SessionState, float]] = []
+    async with open_ensemble(3, session_timeout=3.2) as ensemble:
+        zk, other = ensemble.zk(follower(ensemble)), ensemble.zk(ensemble.leader() or 0)
+
+        async def contend() -> None:
+            with suppress(SessionExpiredError, LockLostError):
+                async with Lock(zk, LOCK) as held:
+                    began.append((zk.session.state, held.expires_in()))
+
+        async def once(step: int) -> bool:
+            jump = JumpAt(step, autojump_clock, 3.0)
+            async with trio.open_nursery() as nursery:
+                ahead = hold(nursery, Lock(other, LOCK))
+                await quiet()
+                nursery.start_soon(contend)
+                await quiet()
+                trio.lowlevel.add_instrument(jump)
+                ahead.let_go.set()
+                await quiet()
+                trio.lowlevel.remove_instrument(jump)
+            await trio.sleep(4)
+            return jump.done
+
+        steps = 0
+        while await once(steps):
+            steps += 2
+    assert steps > 20
+    assert len(began) > 10
+    assert all(state is SessionState.CONNECTED and expires_in > 0 for state, expires_in in began)

@@ -193,6 +193,22 @@ async def test_calls_under_way_end_when_their_member_crashes(autojump_clock: Moc
         assert [type(error) for error in ended] == [NodeFailedError] * 4
 
 
+async def test_a_crash_loses_what_was_not_synced(autojump_clock: MockClock) -> None:
+    """Also what the dying node still writes: the next life reads another disk."""
+    async with open_ensemble(3) as ensemble:
+        member = ensemble._members[2]
+        before = member._disk
+        file = before.create("scratch")
+        before.sync_directory()
+        file.write_at(0, b"synced")
+        file.sync()
+        file.write_at(0, b"cached")
+        ensemble.crash(2)
+        file.write_at(0, b"dying.")
+        file.sync()
+        assert member._disk.read("scratch") == b"synced"
+
+
 async def test_all_crash_at_once_and_nothing_answered_is_lost(autojump_clock: MockClock) -> None:
     """A crash loses what was not synced, which was never answered; the sessions of the last life end, and their locks with them."""
     async with open_ensemble(3) as ensemble:
@@ -247,6 +263,19 @@ async def test_a_paused_leader_is_replaced_and_finds_that_time_has_passed(autoju
         await trio.sleep(5)
         assert ensemble.leader() in others(ensemble, paused)
         assert await can_write(ensemble, paused)
+
+
+async def test_a_paused_member_answers_no_new_connection(autojump_clock: MockClock) -> None:
+    async with open_ensemble(3) as ensemble:
+        leader = await ensemble.wait_leader()
+        paused, again = sorted(others(ensemble, leader))
+        ensemble.pause(paused)
+        await ensemble.restart(again)
+        await trio.sleep(3)
+        assert {peer.link.remote.node_id for peer in ensemble._members[again].driver.links.values()} == {leader}
+        ensemble.resume(paused)
+        await trio.sleep(3)
+        assert {peer.link.remote.node_id for peer in ensemble._members[again].driver.links.values()} == {leader, paused}
 
 
 async def test_a_paused_member_can_crash_and_start_again(autojump_clock: MockClock) -> None:
