@@ -235,6 +235,34 @@ async def test_a_running_member_restarts_in_good_order(autojump_clock: MockClock
         assert await can_write(ensemble, 3)
 
 
+async def test_a_member_that_crashes_while_it_starts(autojump_clock: MockClock) -> None:
+    """Its restart raises; one that was cancelled is left stopped; the next one works."""
+    async with open_ensemble(3) as ensemble, trio.open_nursery() as nursery:
+        ended: list[BaseException] = []
+
+        async def restart() -> None:
+            try:
+                await ensemble.restart(2)
+            except zkembed.NodeStartError as error:
+                ended.append(error)
+
+        for id in (1, 2, 3):
+            ensemble.crash(id)
+        nursery.start_soon(restart)
+        await trio.sleep(1)
+        with pytest.raises(BadArgumentsError, match="member 2 has no client yet"):
+            ensemble.zk(2)
+        ensemble.crash(2)
+        await trio.sleep(1)
+        assert "crashed by the test" in str(ended[0])
+        with trio.move_on_after(1) as patience:
+            await ensemble.restart(2)
+        assert patience.cancelled_caught
+        nursery.start_soon(ensemble.restart, 3)
+        await ensemble.restart(2)
+        assert await can_write(ensemble, 2)
+
+
 async def test_a_wiped_member_serves_without_a_vote(autojump_clock: MockClock) -> None:
     """I-3: an empty disk never votes."""
     async with open_ensemble(3) as ensemble:

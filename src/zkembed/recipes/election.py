@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TypeVar, TypeVarTuple
 
+import trio
+
 from ..client import Client
 from ..endpoint import SessionState
 from ..errors import BadArgumentsError, LockLostError, SessionExpiredError
@@ -39,12 +41,14 @@ class Election:
         self._name = name
         self._tenure: Tenure | None = None
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Held:
         if self._tenure is not None:
             raise BadArgumentsError(f"election {self._path!r}: an Election object serves one block; make a new one for the next")
         self._tenure = self._stand()
         return await self._tenure.__aenter__()
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         assert self._tenure is not None
         return await self._tenure.__aexit__(kind, error, trace)

@@ -37,6 +37,7 @@ class Lock:
         self._wait = wait
         self._tenure: Tenure | None = None
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Held:
         if self._tenure is not None:
             raise BadArgumentsError(f"lock {self._path!r}: a Lock object serves one block; make a new one for the next")
@@ -47,6 +48,7 @@ class Lock:
             holder = await self.holder()
         raise LockBusyError(f"{self._path!r}: another task of this process is before us; it is held by {holder or 'nobody yet'}")
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         assert self._tenure is not None
         return await self._tenure.__aexit__(kind, error, trace)
