@@ -77,8 +77,9 @@ class Driver:
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen, dial, tick and write until cancelled or until something fails. ``started()`` when it listens.
+    @trio.lowlevel.enable_ki_protection
+    async def run(self, listening: Callable[[], None]) -> None:
+        """Listen, dial, tick and write until cancelled or until something fails. ``listening`` is called when it does.
 
         Raises NodeStartError (cannot listen), StorageError (P-13), or what the core halted with.
         """
@@ -90,12 +91,13 @@ class Driver:
                 nursery.start_soon(self._run_disk, name=self._name("disk"))
                 self._begin()
                 nursery.start_soon(self._run_core, name=self._name("core"))
-                task_status.started()
+                listening()
         finally:
             self._nursery = None
             for link in self.links.values():
                 link.close()
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_core(self) -> None:
         while True:
             self._input(lambda: None)
@@ -228,6 +230,7 @@ class Driver:
     def _dial(self, effect: zab.Dial) -> None:
         self._spawn(self._run_dial, effect, name=f"peer[{effect.node_id}].dial")
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_dial(self, effect: zab.Dial) -> None:
         try:
             link = await self._transport.dial(effect.node_id, self._hello(effect.purpose.value))
@@ -240,6 +243,7 @@ class Driver:
     def _accepted(self, link: Link) -> None:
         self._spawn(self._run_link, link, zab.Purpose(link.remote.purpose), name=f"peer[{link.remote.node_id}]")
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_link(self, link: Link, purpose: zab.Purpose) -> None:
         """A link's whole life. Whatever goes wrong here ends this link and nothing else (N-4)."""
         self._link_ids += 1
@@ -280,6 +284,7 @@ class Driver:
             for message in decode_frame(frame):
                 receive(peer.id, message)
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_writer(self, peer: PeerLink) -> None:
         outbox = peer.outbox
         try:
@@ -352,6 +357,7 @@ class Driver:
         self._disk_queue.append(effect)
         self._disk_bell.ring()
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_disk(self) -> None:
         """All queued operations go to the log together, strictly in order; cancelling never interrupts one (P-14)."""
         while True:
@@ -387,6 +393,7 @@ class Driver:
     def _take_snapshot(self, effect: TakeSnapshot) -> None:
         self._spawn(self._run_snapshot, name="snapshot")
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_snapshot(self) -> None:
         try:
             await self.snapshot()
@@ -429,6 +436,7 @@ class Driver:
     def _load_state(self, effect: LoadState) -> None:
         self._spawn(self._run_load, effect, name="load")
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_load(self, effect: LoadState) -> None:
         try:
             tree, chain = await load_state(self.log, effect.base, effect.upto, self._aside)

@@ -59,13 +59,16 @@ class Node:
         self._endpoint: LocalEndpoint | None = None
         self._nursery_manager: Any = None
         self._nursery: trio.Nursery | None = None
-        # Two scopes side by side: were the nursery's cancelled to end its tasks, the block would see that as a cancellation from outside.
-        self._running = trio.CancelScope()
+        # The driver's own scope, shielded: a cancellation from outside ends the block, and the block's end needs the driver to leave in
+        # order. Side by side with the body's: were the nursery's cancelled, the block would see that as coming from outside.
+        self._running = trio.CancelScope(shield=True)
         self._body = trio.CancelScope()
+        self._listening = trio.Event()
         self._failure: BaseException | None = None
 
     # --- entering -----------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Client:
         if self._used:
             raise trio.ClosedResourceError("a Node serves one block; make a new one")
@@ -102,7 +105,8 @@ class Node:
         transport = config.transport if config.transport is not None else TcpTransport(config.address, config.peers)
         self._driver = driver = Driver(config, recovered.identity, replica, log, transport)
         assert self._nursery is not None
-        await self._nursery.start(self._supervise)
+        self._nursery.start_soon(self._supervise, name=f"zkembed[{config.node_id}]")
+        await self._listening.wait()
         self._raise_failure(NodeStartError)
         self._endpoint = LocalEndpoint(driver, self._gate)
         await self._wait_started(driver, self._endpoint)
@@ -146,24 +150,16 @@ class Node:
             ids=lambda: chance.getrandbits(63),
         )
 
-    async def _supervise(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    @trio.lowlevel.enable_ki_protection
+    async def _supervise(self) -> None:
         """Run the driver; its failure cancels the application's block instead of flying out of the hidden nursery."""
         assert self._driver is not None
-        started = False
-
-        class Status:
-            def started(self, value: object = None) -> None:
-                nonlocal started
-                started = True
-                task_status.started()
-
         try:
             with self._running:
-                await self._driver.run(task_status=Status())
+                await self._driver.run(self._listening.set)
         except Exception as error:
             self._fail(_only(error))
-        if not started:
-            task_status.started()
+        self._listening.set()
 
     def _fail(self, cause: BaseException, level: int = logging.ERROR) -> None:
         self._failure = cause
@@ -202,6 +198,7 @@ class Node:
 
     # --- leaving ------------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
         try:
             swallowed = self._body.__exit__(kind, error, trace)
@@ -217,12 +214,14 @@ class Node:
         return None
 
     async def _leave(self) -> None:
-        if self._failure is None:
-            with trio.move_on_after(self.config.close_timeout, shield=True) as scope:
-                await self._leave_orderly()
-            if scope.cancelled_caught:
-                self._logger.warning("left before the ensemble had answered (close_timeout %g s)", self.config.close_timeout)
-        await self._stop()
+        try:
+            if self._failure is None:
+                with trio.move_on_after(self.config.close_timeout, shield=True) as scope:
+                    await self._leave_orderly()
+                if scope.cancelled_caught:
+                    self._logger.warning("left before the ensemble had answered (close_timeout %g s)", self.config.close_timeout)
+        finally:  # Also when Ctrl-C cuts the orderly part short: it may come at any checkpoint of the main task.
+            await self._stop()
 
     async def _leave_orderly(self) -> None:
         """Close the session, hand leadership over (B-16), and let the disk finish."""
@@ -247,18 +246,31 @@ class Node:
             self._endpoint.shut()
         if self._driver is not None:
             self._driver.changed.unpark_all()
-        if self._nursery is not None:
-            manager, nursery, self._nursery_manager, self._nursery = self._nursery_manager, self._nursery, None, None
-            nursery.cancel_scope.shield = True  # What is cancelled outside must not cut the tidying short.
-            nursery.cancel_scope.cancel(reason=f"zkembed: node {self.config.node_id} is being left")
+        try:
+            await self._end_tasks()
+        finally:
+            await self._close_log()
+
+    async def _end_tasks(self) -> None:
+        if self._nursery is None:
+            return
+        manager, nursery, self._nursery_manager, self._nursery = self._nursery_manager, self._nursery, None, None
+        nursery.cancel_scope.shield = True  # What is cancelled outside must not cut the tidying short.
+        self._running.cancel(reason=f"zkembed: node {self.config.node_id} is being left")
+        try:
             await manager.__aexit__(None, None, None)
-        if self._log is not None:
-            log, self._log = self._log, None
-            with trio.move_on_after(LOG_CLOSE_TIMEOUT, shield=True):
-                try:
-                    await _blocking(log, partial(log.close, orderly=self._failure is None))
-                except StorageError as error:
-                    self._logger.error("closing the log failed: %s", error)
+        except BaseExceptionGroup as group:  # Ctrl-C while it waited; the nursery is a hidden one (T7).
+            raise _only(group) from None
+
+    async def _close_log(self) -> None:
+        if self._log is None:
+            return
+        log, self._log = self._log, None
+        with trio.move_on_after(LOG_CLOSE_TIMEOUT, shield=True):
+            try:
+                await _blocking(log, partial(log.close, orderly=self._failure is None))
+            except StorageError as error:
+                self._logger.error("closing the log failed: %s", error)
 
     # --- errors -------------------------------------------------------------------------------------------------------
 
