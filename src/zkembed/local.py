@@ -135,12 +135,14 @@ class LocalEndpoint(Endpoint):
 
     # --- writes -------------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     def submit(self, op: Op) -> Ticket:
         self._gate.check()
         call = self._replica.submit(self.local, op)
         self._driver.wake()
         return call
 
+    @trio.lowlevel.enable_ki_protection
     async def result(self, ticket: Ticket) -> object:
         assert isinstance(ticket, Call)
         await self._wait(ticket, lambda: self._replica.withdraw(ticket))
@@ -207,9 +209,11 @@ class LocalEndpoint(Endpoint):
 
         return await self._read(register)
 
+    @trio.lowlevel.enable_ki_protection
     def unwatch(self, watcher: Watcher) -> None:
         self._replica.unwatch(watcher)
 
+    @trio.lowlevel.enable_ki_protection
     async def _read(self, evaluate: Callable[[Tree], T]) -> T:
         """In the caller's own step if nothing of the session is under way, else in the step that resolves its last write (Q-9)."""
         self._gate.check()
@@ -225,6 +229,7 @@ class LocalEndpoint(Endpoint):
             raise read.error
         return cast(T, read.result)
 
+    @trio.lowlevel.enable_ki_protection
     async def sync(self) -> int:
         self._gate.check()
         barrier = self._replica.sync(self.local)

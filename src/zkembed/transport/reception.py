@@ -61,6 +61,7 @@ class Reception:
         wire.refuse(encode_refusal(Refusal.BUSY))
         self._report(Refusal.BUSY, f"dropped the connection from {wire.where}: {REFUSALS[Refusal.BUSY]}")
 
+    @trio.lowlevel.enable_ki_protection
     async def _greet(self, wire: Wire) -> None:
         established = False
         try:

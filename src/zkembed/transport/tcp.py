@@ -57,6 +57,7 @@ class TcpTransport(Transport):
         """Where ``serve`` listens, one for each family; empty while it does not."""
         return self._addresses
 
+    @trio.lowlevel.enable_ki_protection
     async def serve(
         self,
         hello: Hello,
@@ -79,6 +80,7 @@ class TcpTransport(Transport):
             for listener in listeners:
                 listener.close()
 
+    @trio.lowlevel.enable_ki_protection
     async def _accept_from(self, listener: socket.socket, reception: Reception, nursery: trio.Nursery) -> None:
         """Until cancelled: nothing that a connection, or the want of descriptors, does ends this loop (N-4)."""
         while True:
