@@ -43,10 +43,11 @@ class Record:
     """One entry of the log. Treat as frozen; slotted and mutable only because that is three times cheaper to make.
 
     time: the leader's wall clock, microseconds since 1970.  commit_hint: the leader's commit point when it proposed.
-    encoded: the bytes that go to disk and to learners, unchanged.  decoded: a cache for the room that owns the payload.
+    encoded: the bytes that go to disk and to learners, unchanged; the payload is the last part of them, so it is cut out when asked
+    for and kept nowhere else.  decoded: what the payload holds, from whoever proposed it to whoever applies it.
     """
 
-    __slots__ = ("chain", "commit_hint", "decoded", "encoded", "kind", "payload", "prev_zxid", "time", "zxid")
+    __slots__ = ("_payload_bytes", "chain", "commit_hint", "decoded", "encoded", "kind", "prev_zxid", "time", "zxid")
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Record:
         time: int,
         kind: Kind,
         commit_hint: int,
-        payload: bytes,
+        payload_bytes: int,
         chain: int,
         encoded: bytes,
     ) -> None:
@@ -64,17 +65,21 @@ class Record:
         self.time = time
         self.kind = kind
         self.commit_hint = commit_hint
-        self.payload = payload
+        self._payload_bytes = payload_bytes
         self.chain = chain
         self.encoded = encoded
         self.decoded: object = None
+
+    @property
+    def payload(self) -> bytes:
+        return self.encoded[-CHAIN_BYTES - self._payload_bytes : -CHAIN_BYTES]
 
     @classmethod
     def make(cls, zxid: int, prev_zxid: int, time: int, kind: Kind, commit_hint: int, payload: bytes, prev_chain: int) -> Record:
         """A new record behind the one with ``prev_zxid`` and ``prev_chain``."""
         body = encode((zxid, prev_zxid, time, int(kind), commit_hint, payload))
         chain = extend_chain(prev_chain, body)
-        return cls(zxid, prev_zxid, time, kind, commit_hint, payload, chain, body + chain.to_bytes(CHAIN_BYTES, "big"))
+        return cls(zxid, prev_zxid, time, kind, commit_hint, len(payload), chain, body + chain.to_bytes(CHAIN_BYTES, "big"))
 
     @classmethod
     def decode(cls, encoded: bytes) -> Record:
@@ -89,6 +94,7 @@ class Record:
         if not (
             type(zxid) is type(prev_zxid) is type(time) is type(kind) is type(commit_hint) is int
             and type(payload) is bytes
+            and encoded.endswith(payload, 0, -CHAIN_BYTES)
             and 0 <= prev_zxid < zxid <= ZXID_MAX
             and 0 <= commit_hint < zxid
             and 0 <= time <= TIME_MAX
@@ -96,7 +102,7 @@ class Record:
         ):
             raise DecodeError("a field of the record has the wrong type or range")
         chain = int.from_bytes(encoded[-CHAIN_BYTES:], "big")
-        return cls(zxid, prev_zxid, time, _KINDS[kind], commit_hint, payload, chain, encoded)
+        return cls(zxid, prev_zxid, time, _KINDS[kind], commit_hint, len(payload), chain, encoded)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Record) and self.encoded == other.encoded
@@ -105,7 +111,7 @@ class Record:
         return hash(self.encoded)
 
     def __repr__(self) -> str:
-        return f"<Record {to_hex(self.zxid)} {self.kind.name} {len(self.payload)} bytes>"
+        return f"<Record {to_hex(self.zxid)} {self.kind.name} {self._payload_bytes} bytes>"
 
 
 def verify_run(records: Iterable[Record], prev_zxid: int, prev_chain: int) -> None:

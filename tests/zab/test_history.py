@@ -42,7 +42,7 @@ class Model:
     actions=st.lists(
         st.tuples(st.sampled_from(["append", "append", "append", "epoch", "truncate", "apply", "purge"]), st.integers(0, 1000)), max_size=40
     ),
-    cache_bytes_max=st.sampled_from([1, 200, 100_000]),
+    cache_bytes_max=st.sampled_from([1, 2000, 100_000]),
 )
 def test_history_is_a_list_of_records(actions: list[tuple[str, int]], cache_bytes_max: int) -> None:
     """Appends, truncations, application and purges in any order: floor, chain, size, cache and end are those of the plain list."""

@@ -496,7 +496,7 @@ def test_resync_by_snap_below_applied_serves_again() -> None:
 
 def test_y_1_long_log_comes_from_disk_and_cache() -> None:
     """Y-4: what the cache no longer has is read from the log, the rest from the cache; both join."""
-    cluster = Cluster(3, cache_bytes_max=150, settings=Settings(proposal_bytes_max=100))
+    cluster = Cluster(3, cache_bytes_max=1500, settings=Settings(proposal_bytes_max=100))
     a = cluster.wait_leader()
     c = followers(cluster, a)[0]
     cluster.wait_equal()

@@ -106,7 +106,7 @@ class Chaos:
 def soak(n: int, seed: int) -> Cluster:
     """One run; raises if anything is wrong, naming the seed."""
     rng = Random(f"{n}/{seed}")
-    cluster = Cluster(n, seed=seed, settings=Settings(diff_bytes_max=rng.choice([300, 2**20])), cache_bytes_max=rng.choice([200, 2**20]))
+    cluster = Cluster(n, seed=seed, settings=Settings(diff_bytes_max=rng.choice([300, 2**20])), cache_bytes_max=rng.choice([2000, 2**20]))
     chaos = Chaos(cluster, rng)
     try:
         chaos.run(30)

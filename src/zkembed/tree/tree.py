@@ -152,14 +152,13 @@ class Tree:
         4. not the next of its session (Q-5); 5. the owner's close; 6. any other, executed whether or not it fails (Q-6).
         """
         zxid = record.zxid
-        entry = record.decoded
+        entry, record.decoded = record.decoded, None  # Applied once; the log's cache keeps the record, and need not keep this.
         if type(entry) is not Entry:
             try:
                 entry = decode_entry(record.payload)
             except DecodeError:
                 # The reason is left out: its wording may differ between versions of the decoder.
                 return Applied(zxid, 0, 0, None, Failure(ErrorCode.MALFORMED, "apply"), (), False, None, ())
-            record.decoded = entry
         session_id, cseq, ack_below, op = entry
         execution = Execution(self._store, self.sessions, zxid, record.time, session_id)
         if not cseq:

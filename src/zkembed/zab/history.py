@@ -23,6 +23,13 @@ from ..zxid import EMPTY, counter_of, epoch_of, follows, to_hex
 from .quorum import Configuration
 
 _COMPACT_AT = 1024
+# A Record without its encoded bytes: the object, five numbers, and its place in the cache.
+RECORD_BYTES = 320
+
+
+def cost(record: Record) -> int:
+    """About what a cached record takes in memory, its object and numbers included."""
+    return len(record.encoded) + RECORD_BYTES
 
 
 class History:
@@ -116,7 +123,7 @@ class History:
         self._chains.append(record.chain)
         self._ends.append(self._bytes)
         self._cache.append(record)
-        self._cache_bytes += size
+        self._cache_bytes += cost(record)
         self.end = zxid
         self.end_chain = record.chain
         self.end_time = record.time
@@ -141,7 +148,7 @@ class History:
         if keep is None:
             raise InternalError(f"truncation to {to_hex(zxid)}, which is not in the log")
         cached = max(0, self._start + keep + 1 - self._cache_first)
-        self._cache_bytes -= sum(len(record.encoded) for record in self._cache[max(cached, self._cache_head) :])
+        self._cache_bytes -= sum(cost(record) for record in self._cache[max(cached, self._cache_head) :])
         del self._cache[cached:]
         self._cache_head = min(self._cache_head, len(self._cache))
         if not self._cache:
@@ -205,7 +212,7 @@ class History:
             record = self._cache[self._cache_head]
             if record.zxid > self.applied or self.pending_load is not None:
                 break
-            self._cache_bytes -= len(record.encoded)
+            self._cache_bytes -= cost(record)
             self._cache_head += 1
         if self._cache_head >= _COMPACT_AT and self._cache_head * 2 >= len(self._cache):
             self._cache_first += self._cache_head
@@ -240,7 +247,7 @@ class History:
     def _rebase(self, zxid: int, drop: int) -> None:
         ordinal = self._start + drop
         while self._cache_first + self._cache_head <= ordinal:
-            self._cache_bytes -= len(self._cache[self._cache_head].encoded)
+            self._cache_bytes -= cost(self._cache[self._cache_head])
             self._cache_head += 1
         del self._chains[:drop], self._ends[:drop]
         run = bisect_right(self._run_starts, ordinal) - 1
@@ -361,7 +368,7 @@ class History:
             (len(self._chains) == len(self._ends), "one length a chain"),
             (self._zxid_at(0) == self.base, "the first run starts at base"),
             (self._cache_first + len(self._cache) == self._start + len(self._chains), "the cache reaches the end"),
-            (self._cache_bytes == sum(len(r.encoded) for r in self._cache[self._cache_head :]), "the cache's bytes"),
+            (self._cache_bytes == sum(cost(record) for record in self._cache[self._cache_head :]), "the cache's bytes"),
             (
                 self.pending_load is not None or self.cached_after() <= max(self.delivered, self.base),
                 "the cache covers what is not delivered",
