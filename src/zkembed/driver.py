@@ -419,7 +419,8 @@ class Driver:
             finally:
                 writer.abort()
             records_from = await self._purge()
-            self._input(partial(self.replica.snapshot_stored, info, records_from))
+            if info.zxid in self.log.statistics().snapshots:  # Else a received one has replaced the log meanwhile, this one with it (P-7).
+                self._input(partial(self.replica.snapshot_stored, info, records_from))
         finally:
             frozen.close()
             self._snapshotting = False

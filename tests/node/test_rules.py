@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import trio
 
 import zkembed
+from zkembed.durable import SnapshotInfo
 from zkembed.log.memory import MemoryLog
 from zkembed.record import Record
 
@@ -54,3 +55,28 @@ async def test_p_14_cancelling_a_node_neither_cuts_a_write_short_nor_hides_that_
     timer.join()
     async with zkembed.Node(members.config()) as zk:
         assert await zk.exists("/on-the-device") is not None
+
+
+class ReplacedLog(MemoryLog):
+    """A received snapshot replaces the log between the end of an own snapshot and its purge, as the disk's thread may."""
+
+    def purge(self) -> int:
+        reader = self.read_records(0, self.statistics().durable_zxid)
+        self.begin_install(SnapshotInfo())
+        while records := reader.read(2**20):
+            self.install_records(records)
+        reader.close()
+        self.commit_install()
+        return super().purge()
+
+
+async def test_p_7_an_own_snapshot_that_went_with_the_old_log_is_offered_to_nobody() -> None:
+    """P-7, P-8, Y-4: else a leader would promise its learners a snapshot that it does not have, again and again."""
+    members = Members()
+    node = zkembed.Node(members.config(log=ReplacedLog(members.disks[1])))
+    async with node as zk:
+        await zk.create("/a")
+        await zk.node.snapshot()
+        assert zk.node.statistics().log.snapshots == ()
+        assert node._driver is not None
+        assert node._driver.replica.peer.history.snapshots == []
