@@ -31,9 +31,6 @@ from .errors import TransactionError as TransactionError
 from .errors import ZkError as ZkError
 from .node import Node as Node
 from .node import serve as serve
-from .recipes.election import Election as Election
-from .recipes.held import Held as Held
-from .recipes.lock import Lock as Lock
 from .recipes import Election as Election
 from .recipes import Held as Held
 from .recipes import Lock as Lock

@@ -138,7 +138,10 @@ class Client:
         return await self._endpoint.exists(path, watch)
 
     async def children(self, path: str, *, watch: Watch | None = None) -> tuple[str, ...]:
-        """Names of the children, sorted. watch: told when one comes or goes, or the znode goes. Raises NoNodeError, and then sets no watch."""
+        """Names of the children, sorted. watch: told when one comes or goes, or the znode goes.
+
+        Raises NoNodeError, and then sets no watch.
+        """
         check_path(path)
         if watch is not None:
             watch.bind(self._endpoint)
@@ -153,7 +156,9 @@ class Client:
         return await self._endpoint.sync()
 
     def watch(self, path: str, *, recursive: bool = False, max_events: int = 1024) -> EventStream:
-        """``async with zk.watch(path) as events``: every change of the znode and its list of children, in order; recursive: of all below it.
+        """``async with zk.watch(path) as events``: every change of the znode and of its list of children, in order.
+
+        recursive: every creation, deletion and change of data of the znode and all below it instead.
 
         Enter: checkpoint. Exit: no checkpoint. See EventStream. Source: ZooKeeper, addWatch.
         """

@@ -180,10 +180,11 @@ class Config:
         return problems
 
     def _limit_problems(self) -> list[str]:
-        problems = []
-        for name in ("tick", "sync_limit", "init_limit", "close_timeout", "session_timeout"):
-            if not _is_positive(getattr(self, name)):
-                problems.append(f"{name}={getattr(self, name)!r}: expected a positive number of seconds")
+        problems = [
+            f"{name}={getattr(self, name)!r}: expected a positive number of seconds"
+            for name in ("tick", "sync_limit", "init_limit", "close_timeout", "session_timeout")
+            if not _is_positive(getattr(self, name))
+        ]
         if self.start_timeout is not None and not _is_positive(self.start_timeout):
             problems.append(f"start_timeout={self.start_timeout!r}: expected a positive number of seconds, or None")
         if not problems:

@@ -26,10 +26,10 @@ from .clock import LeaseClock
 from .config import Config
 from .durable import Identity
 from .endpoint import SessionState
-from .errors import CorruptLogError, DecodeError, StorageError, ZkError
-from .outbox import Outbox, PeerLink
+from .errors import CorruptLogError, DecodeError, StorageError
 from .loading import load_state
 from .log.base import Log
+from .outbox import Outbox, PeerLink
 from .replica.effects import Effect, EndWatcher, LoadState, Notify, RoleSeen, SessionChanged, Settled, TakeSnapshot
 from .replica.pipeline import Barrier, Call, LocalSession, Read
 from .replica.replica import Replica
@@ -303,7 +303,7 @@ class Driver:
         except LinkError:
             peer.link.close()  # The reader reports it.
         except (CorruptLogError, StorageError) as error:
-            self.logger.error("node %d cannot be synced from this disk: %s", peer.link.remote.node_id, error)
+            self.logger.warning("node %d cannot be synced from this disk: %s", peer.link.remote.node_id, error)
             peer.link.close()
 
     async def _send_snapshot(self, peer: PeerLink, effect: zab.SendSnapshot) -> None:
@@ -398,7 +398,7 @@ class Driver:
         try:
             await self.snapshot()
         except StorageError as error:
-            self.logger.error("no snapshot was written: %s", error)  # Not fatal (P-8).
+            self.logger.warning("no snapshot was written: %s", error)  # Not fatal (P-8).
 
     async def snapshot(self) -> int:
         """Write a snapshot of the state as it is now, while writes go on, then purge; its zxid. Waits for one that is under way."""

@@ -12,7 +12,6 @@ from typing import Protocol
 
 from attrs import frozen
 
-from .errors import ZkError
 from .log.base import LogStatistics
 from .tree.events import WatchedEvent
 from .tree.ops import Op

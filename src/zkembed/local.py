@@ -25,7 +25,6 @@ from .tree.watches import WatchMode
 from .zab.effects import Role
 from .zxid import to_hex
 
-
 T = TypeVar("T")
 
 

@@ -19,7 +19,6 @@ import trio
 from .client import Client
 from .config import Config
 from .driver import Driver
-
 from .errors import NodeFailedError, NodeStartError, SessionExpiredError, StorageError
 from .loading import load_snapshot
 from .local import Gate, LocalEndpoint, LocalNode, LocalReplica
@@ -226,7 +225,8 @@ class Node:
     async def _leave_orderly(self) -> None:
         """Close the session, hand leadership over (B-16), and let the disk finish."""
         driver, endpoint = self._driver, self._endpoint
-        assert driver is not None and endpoint is not None
+        assert driver is not None
+        assert endpoint is not None
         local = endpoint.local
         with suppress(SessionExpiredError, NodeFailedError):  # It has just ended by itself; or the node has, which ``_failure`` tells.
             if not local.gone and not local.closing:
@@ -270,7 +270,7 @@ class Node:
             try:
                 await _blocking(log, partial(log.close, orderly=self._failure is None))
             except StorageError as error:
-                self._logger.error("closing the log failed: %s", error)
+                self._logger.warning("closing the log failed: %s", error)
 
     # --- errors -------------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ class Session:
 
     @property
     def id(self) -> int:
-        """63-bit number; ``Stat.ephemeral_owner`` of what it owns. Changes if its creation has to be repeated, never once it is CONNECTED."""
+        """63-bit number; ``Stat.ephemeral_owner`` of what it owns. Another if its creation is repeated, never once it was CONNECTED."""
         return self._view.id
 
     @property

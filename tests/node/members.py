@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-import zkembed
 from attrs import frozen
+
+import zkembed
 from zkembed.log.memory import MemoryLog
 from zkembed.log.simulated_disk import SimulatedDisk
 from zkembed.transport.memory import Fabric

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+import trio.lowlevel
+
 import zkembed
 from zkembed.clock import LeaseClock
 from zkembed.node import Node
@@ -116,11 +118,10 @@ async def test_scopes_of_a_session_end_with_it(autojump_clock: trio.testing.Mock
     async with all_up(members) as running:
         other = next(id for id in running if id != leader_of(running))
         session = running[other].zk.session
-        seen = []
+        seen: list[zkembed.SessionState] = []
 
         async def follow_states() -> None:
-            async for state in session.states():
-                seen.append(state)
+            seen.extend([state async for state in session.states()])
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow_states)
@@ -318,10 +319,10 @@ def test_T9_ctrl_c_in_the_middle_of_an_apply_does_not_cut_it_in_half(monkeypatch
             monkeypatch.setattr(Tree, "apply", interrupted)
             await zk.create("/b")
             for _ in range(1000):
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             raise AssertionError("no interrupt")
 
-    with pytest.raises(BaseException, match=".*") as caught:
+    with pytest.raises(BaseException, match=r".*") as caught:
         trio.run(main)
     assert sent
     assert isinstance(caught.value, KeyboardInterrupt) or caught.group_contains(KeyboardInterrupt)  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ import random
 
 import pytest
 import trio
+
 import zkembed
 from zkembed import outbox
 from zkembed.transport.base import Hello, Link, LinkError

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+
 import zkembed
 from zkembed.errors import InternalError
 from zkembed.node import Node
@@ -35,7 +36,7 @@ async def run_block(node: Node, *, background: bool, body: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("background", "body"), [case for case in itertools.product((False, True), ("returns", "raises", "waits", "raises while cancelled"))]
+    ("background", "body"), list(itertools.product((False, True), ("returns", "raises", "waits", "raises while cancelled")))
 )
 async def test_what_leaves_the_block(background: bool, body: str, autojump_clock: trio.testing.MockClock) -> None:
     """T7: background ok or failed x the body returns, raises, waits, or raises while it is cancelled."""
@@ -181,8 +182,7 @@ async def test_a_leader_that_leaves_hands_over_without_a_timer(autojump_clock: t
         await other.create("/a")
         began = trio.current_time()
         running[leader].node._body.cancel()
-        while other.node.leader_id in (leader, None):
-            await trio.sleep(0.005)  # Virtual.
+        await other.node.wait_role(zkembed.Role.LOOKING)
         await other.set("/a", b"1")
         assert trio.current_time() - began < 0.2
 

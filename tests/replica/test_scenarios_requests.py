@@ -172,7 +172,7 @@ def test_SE_19_a_rejected_request_that_was_resolved_meanwhile_does_not_stop_the_
 
 
 def test_SE_15_a_call_withdrawn_in_the_queue_leaves_no_gap() -> None:
-    world, leader, follower = up()
+    world, _leader, follower = up()
     session = world.open(follower)
     world.write(follower, session, create("/a"))
     world.partition({follower}, {id for id in world.nodes if id != follower})
@@ -202,7 +202,7 @@ def test_R_1_a_barrier_sees_every_write_answered_before_it_was_asked_for() -> No
 
 def test_R_2_a_deposed_leader_answers_no_barrier() -> None:
     """ZK-1675: it does not know that it is deposed, so it must ask a quorum."""
-    world, leader, follower = up()
+    world, leader, _follower = up()
     session = world.open(leader)
     world.partition({leader}, {id for id in world.nodes if id != leader})
     barrier = world.act(leader, lambda replica: replica.sync(session))
@@ -219,7 +219,7 @@ def test_R_2_a_deposed_leader_answers_no_barrier() -> None:
 
 def test_R_3_a_barrier_settles_what_was_cancelled() -> None:
     """Q-8: an orphan stays in the stream; behind the barrier its outcome can be looked at."""
-    world, leader, follower = up()
+    world, _leader, follower = up()
     session = world.open(follower)
     [call] = world.submit(follower, session, create("/orphan"))
     assert world.act(follower, lambda replica: replica.withdraw(call)) is False
@@ -229,7 +229,7 @@ def test_R_3_a_barrier_settles_what_was_cancelled() -> None:
 
 def test_BR_10_reads_between_writes_see_exactly_what_was_written_before_them() -> None:
     """Q-9, D2: issued in one step, each read is answered in the step that resolves the write before it."""
-    world, leader, follower = up()
+    world, _leader, follower = up()
     session = world.open(follower)
     world.write(follower, session, create("/a"))
     reads = []
@@ -246,7 +246,7 @@ def test_BR_10_reads_between_writes_see_exactly_what_was_written_before_them() -
 
 def test_a_write_waits_for_a_quorum_and_reads_of_an_idle_session_do_not() -> None:
     """B17, B18."""
-    world, leader, follower = up()
+    world, _leader, follower = up()
     idle, writing = world.open(follower), world.open(follower)
     world.crash(*(id for id in world.nodes if id != follower))
     world.run(1.0)

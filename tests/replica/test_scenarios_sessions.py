@@ -71,7 +71,7 @@ def test_a_session_whose_owner_is_gone_expires_after_its_timeout_with_all_its_ep
 
 
 def test_E4_a_session_is_not_expired_while_its_owner_answers() -> None:
-    world, leader, (follower, _) = up()
+    world, _leader, (follower, _) = up()
     session = world.open(follower, timeout=3.2)
     seen = closes(world, session.id)
     world.run(30.0)
@@ -82,7 +82,7 @@ def test_E4_a_session_is_not_expired_while_its_owner_answers() -> None:
 
 def test_E5_an_owner_that_is_cut_off_is_suspended_before_anybody_closes_its_session() -> None:
     """S-7: by its own clock, at timeout * (1 - margin) behind the newest confirmed touch."""
-    world, leader, (follower, _) = up()
+    world, _leader, (follower, _) = up()
     session = world.open(follower)
     seen = closes(world, session.id)
     cut_at = world.now
@@ -203,7 +203,7 @@ def test_SE_16_a_leader_change_within_the_lease_suspends_nobody() -> None:
 
 def test_SE_3_SE_4_nothing_of_a_session_happens_behind_its_close() -> None:
     """S-6, E3: what is pipelined behind the own close ends with SessionExpired and makes no node."""
-    world, leader, (follower, _) = up()
+    world, _leader, (follower, _) = up()
     session = world.open(follower)
     world.write(follower, session, create("/e", ephemeral=True))
 
@@ -276,7 +276,7 @@ def test_SE_14_a_creation_whose_answer_is_lost_is_repeated_under_another_id() ->
 @pytest.mark.parametrize("snap", [False, True], ids=["DIFF", "SNAP"])
 def test_SE_14_a_session_that_expired_while_its_creation_was_unresolved(snap: bool) -> None:
     """S-1: the owner comes back by DIFF or SNAP, past creation and expiry; its requests run once, in the new session."""
-    world, leader, (follower, third) = up()
+    world, leader, (follower, _third) = up()
     session = world.open(follower, wait=False)
     first = session.id
     # The creation leaves, and its commit never reaches the owner.
@@ -307,7 +307,7 @@ def test_SE_14_a_session_that_expired_while_its_creation_was_unresolved(snap: bo
 
 def test_SE_20_a_snapshot_older_than_a_session_does_not_end_it() -> None:
     """Q-7, S-7: a base at or below the mark settles nothing; results come in order."""
-    world, leader, (follower, third) = up()
+    world, leader, (follower, _third) = up()
     world.write(leader, world.open(leader), create("/before"))
     world.call(leader, lambda _: world.app(leader).take_snapshot())
     session = world.open(follower)
@@ -322,7 +322,7 @@ def test_SE_20_a_snapshot_older_than_a_session_does_not_end_it() -> None:
 
 def test_Q_7_a_replica_that_jumps_by_snapshot_finds_its_results_there() -> None:
     """The requests committed while it was away; their results, and the state, come with the snapshot."""
-    world, leader, (follower, third) = up()
+    world, leader, (follower, _third) = up()
     session = world.open(follower, timeout=30.0)
     world.write(follower, session, create("/a"))
     # What the leader commits no longer reaches the origin, what the origin sends still goes out.
@@ -396,7 +396,7 @@ def test_BR_6_a_leader_whose_loop_was_blocked_answers_nothing_before_it_has_abdi
 
 def test_WA_4_one_event_and_before_the_new_state_can_be_read() -> None:
     """W2, W3, C1: also inside one multi."""
-    world, leader, (follower, _) = up()
+    world, _leader, (follower, _) = up()
     session = world.open(follower)
     world.write(follower, session, create("/a"))
     watcher = world.watch(follower, session, "/a", WatchMode.DATA)
@@ -421,7 +421,7 @@ def test_WA_1_a_watch_outlives_leader_changes_and_sees_the_change_made_meanwhile
 
 
 def test_WA_3_two_watches_are_both_told_though_the_link_is_lost_between() -> None:
-    world, leader, (follower, third) = up()
+    world, leader, (follower, _third) = up()
     session, writer = world.open(follower, timeout=30.0), world.open(leader, timeout=30.0)
     for path in ("/a", "/b"):
         world.write(leader, writer, create(path))
@@ -436,7 +436,7 @@ def test_WA_3_two_watches_are_both_told_though_the_link_is_lost_between() -> Non
 
 
 def test_W1_a_snapshot_that_jumps_over_a_change_fires_the_watch_and_tells_streams_of_the_gap() -> None:
-    world, leader, (follower, third) = up()
+    world, leader, (follower, _third) = up()
     session, writer = world.open(follower, timeout=30.0), world.open(leader, timeout=30.0)
     world.write(leader, writer, create("/a"))
     world.sync(follower, session)
@@ -455,7 +455,7 @@ def test_W1_a_snapshot_that_jumps_over_a_change_fires_the_watch_and_tells_stream
 
 
 def test_one_shot_watches_end_with_their_session_and_streams_stay() -> None:
-    world, leader, (follower, _) = up()
+    world, _leader, (follower, _) = up()
     session = world.open(follower)
     watcher = world.watch(follower, session, "/nothing", WatchMode.EXISTS)
     stream = world.watch(follower, None, "/", WatchMode.RECURSIVE)
@@ -511,7 +511,7 @@ def evolved(node: TreeNode, value: bytes) -> TreeNode:
 
 def test_SN_6_a_replica_whose_state_differs_stops_serving_says_so_and_rebuilds_it() -> None:
     """B-15: from its own disk."""
-    world, leader, (follower, third) = up()
+    world, leader, (follower, _third) = up()
     session, victim = world.open(leader, timeout=30.0), world.open(follower, timeout=30.0)
     world.write(leader, session, create("/a"))
     world.write(follower, victim, create("/b"))
@@ -542,7 +542,7 @@ def test_P_10_what_a_restart_knows_committed_is_served_before_anybody_is_reached
 
 def test_small_windows_and_counters_do_not_lose_requests() -> None:
     """Z-1, BR-3: the counter of an epoch runs out under load; an orderly new epoch, and every request is answered once."""
-    world, leader, (follower, _) = up(settings=Settings(counter_limit=40, outstanding_max=5))
+    world, _leader, (follower, _) = up(settings=Settings(counter_limit=40, outstanding_max=5))
     session = world.open(follower, timeout=30.0)
     world.write(follower, session, create("/q"))
     calls = world.submit(follower, session, *(create("/q/n-", sequential=True) for _ in range(150)))
