@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +22,21 @@ ECHO_BYTES = 1024
 DISK_BYTES = 150
 # Plain reads hold the loop: so many are done between two checkpoints, about 2 ms.
 PLAIN_READS = 5_000
+
+
+class LongestStep(trio.abc.Instrument):
+    """The longest time that one task has held the loop."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._began: float | None = None
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._began = perf_counter()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self._began is not None:
+            self.longest = max(self.longest, perf_counter() - self._began)
 
 
 class Tasks:
@@ -47,6 +62,27 @@ class Tasks:
             "applied_zxid": statistics.applied_zxid,
             "resident_bytes": resident_bytes(),
         }
+
+    async def snapshot_steps(self, path: str) -> dict[str, Any]:
+        """The longest step of any task, seconds, while some writes go on: for half a second, and while a snapshot is written."""
+        without = await self._longest_step(path, trio.sleep, 0.5)
+        return {"without": without, "with_snapshot": await self._longest_step(path, self._zk.node.snapshot)}
+
+    async def _longest_step(self, path: str, work: Callable[..., Awaitable[object]], *args: object) -> float:
+        steps = LongestStep()
+        trio.lowlevel.add_instrument(steps)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write_for_ever, path)
+                await work(*args)
+                nursery.cancel_scope.cancel()
+        finally:
+            trio.lowlevel.remove_instrument(steps)
+        return steps.longest
+
+    async def _write_for_ever(self, path: str) -> None:
+        while True:
+            await self._zk.set(path, DATA)
 
     # --- writes -------------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ from .failover import FAILOVER
 from .latency import LATENCY
 from .reads import READS
 from .size import SIZE
+from .stall import STALL
 from .throughput import THROUGHPUT
 
-GROUPS: tuple[Group, ...] = (LATENCY, THROUGHPUT, READS, FAILOVER, SIZE)
+GROUPS: tuple[Group, ...] = (LATENCY, THROUGHPUT, READS, FAILOVER, SIZE, STALL)
 
 __all__ = ["GROUPS", "Figure", "Group", "Options"]
