@@ -75,8 +75,8 @@ async def test_a_full_disk_stops_that_member_alone_and_loses_nothing(tmp_path: P
 
 
 async def test_a_leader_that_holds_its_loop_is_replaced_and_answers_nothing_late(tmp_path: Path) -> None:
-    """B-12: for five seconds it looks like a crash. Then it steps down before anything else, its session is suspended, nothing is lost
-    or doubled, and a lock it held has gone to another."""
+    """B-12: for five seconds it looks like a crash. Then it steps down before anything else, its session is suspended, and nothing of
+    what either of them answered is lost or doubled, by the writers or under the lock."""
     async with open_ensemble(tmp_path, 3, session_timeout=3.2) as ensemble:
         await ensemble.start_all(writers=2)
         held = await ensemble.leader()
