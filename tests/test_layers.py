@@ -44,7 +44,7 @@ ROOMS = (
     Room(
         "node",
         4,
-        ("node.py", "local.py", "driver.py", "outbox.py", "loading.py", "bell.py", "clock.py"),
+        ("node.py", "local.py", "driver.py", "outbox.py", "loading.py", "bell.py", "clock.py", "log_worker.py"),
         ("words", "zab", "tree", "log", "transport", "endpoint", "replica", "config", "client"),
     ),
     Room("abc", 4, ("abc.py",), ("words", "log.base", "transport.base")),

@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TypeVar, TypeVarTuple
 
 import trio
 
@@ -28,7 +27,7 @@ from .durable import Identity
 from .endpoint import SessionState
 from .errors import CorruptLogError, DecodeError, StorageError
 from .loading import load_state
-from .log.base import Log
+from .log_worker import DISK_OPS, LogWorker
 from .outbox import Outbox, PeerLink
 from .replica.effects import Effect, EndWatcher, LoadState, Notify, RoleSeen, SessionChanged, Settled, TakeSnapshot
 from .replica.pipeline import Barrier, Call, LocalSession, Read
@@ -41,18 +40,17 @@ from .zab.codec import decode_frame
 READ_BYTES = 2**20
 
 Waiting = Call | Read | Barrier
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 
 class Driver:
     """One running replica. ``run`` is its life; everything else is plain and belongs to the same trio run."""
 
-    def __init__(self, config: Config, identity: Identity, replica: Replica, log: Log, transport: Transport) -> None:
+    def __init__(self, config: Config, identity: Identity, replica: Replica, worker: LogWorker, transport: Transport) -> None:
         self.config = config
         self.identity = identity
         self.replica = replica
-        self.log = log
+        self.worker = worker
+        self.log = worker.log
         self.logger = logging.getLogger(f"zkembed.node.{identity.node_id}")
         self.changed = trio.lowlevel.ParkingLot()
         """Everybody who waits for a change of role, serving state or session creation."""
@@ -61,15 +59,9 @@ class Driver:
         self.links: dict[int, PeerLink] = {}
         self._transport = transport
         self._bell = Bell()
-        self._disk_bell = Bell()
-        self._disk_queue: list[zab.DiskOp] = []
-        self._disk_busy = False
         self._link_ids = 0
         self._nursery: trio.Nursery | None = None
         self._throttle = ThrottledLog(target=self.logger)
-        # The log's own thread: never the application's default limiter, which it may have filled (T12).
-        self._disk_limiter = trio.CapacityLimiter(1)
-        self._side_limiter = trio.CapacityLimiter(2)
         self._snapshotting = False
         self._leaving = False
         # Inputs that wait: for the replica's start at first, later for ``thaw``. None: nothing waits.
@@ -88,7 +80,7 @@ class Driver:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 await nursery.start(self._transport.serve, hello, self._known, self._accepted, name=self._name("listener"))
-                nursery.start_soon(self._run_disk, name=self._name("disk"))
+                nursery.start_soon(self.worker.run, self._written, name=self._name("disk"))
                 self._begin()
                 nursery.start_soon(self._run_core, name=self._name("core"))
                 listening()
@@ -307,21 +299,21 @@ class Driver:
             peer.link.close()
 
     async def _send_snapshot(self, peer: PeerLink, effect: zab.SendSnapshot) -> None:
-        reader = await self._aside(self.log.read_snapshot, effect.base)
+        reader = await self.worker.aside(self.log.read_snapshot, effect.base)
         try:
             index = 0
-            chunk = await self._aside(reader.read)
+            chunk = await self.worker.aside(reader.read)
             while chunk is not None:
-                following = await self._aside(reader.read)
+                following = await self.worker.aside(reader.read)
                 await peer.link.send(Outbox.snapshot_frame(effect, index, chunk, last=following is None))
                 index, chunk = index + 1, following
         finally:
             reader.close()
 
     async def _send_records(self, peer: PeerLink, effect: zab.SendRecords) -> None:
-        reader = await self._aside(self.log.read_records, effect.after, effect.upto)
+        reader = await self.worker.aside(self.log.read_records, effect.after, effect.upto)
         try:
-            while records := await self._aside(reader.read, READ_BYTES):
+            while records := await self.worker.aside(reader.read, READ_BYTES):
                 await peer.link.send(Outbox.records_frame(effect, records))
         finally:
             reader.close()
@@ -354,39 +346,14 @@ class Driver:
     # --- disk ---------------------------------------------------------------------------------------------------------
 
     def _disk_op(self, effect: zab.DiskOp) -> None:
-        self._disk_queue.append(effect)
-        self._disk_bell.ring()
+        self.worker.put(effect)
 
-    @trio.lowlevel.enable_ki_protection
-    async def _run_disk(self) -> None:
-        """All queued operations go to the log together, strictly in order; cancelling never interrupts one (P-14)."""
-        while True:
-            while not self._disk_queue:
-                await self._disk_bell.wait()
-            ops, self._disk_queue = self._disk_queue, []
-            self._disk_busy = True
-            if self.log.inline:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-                perform(self.log, ops)
-            else:
-                await trio.to_thread.run_sync(perform, self.log, ops, limiter=self._disk_limiter)
-            self._disk_busy = False
-            self._input(partial(self._disk_done, ops))
+    def _written(self, ops: Sequence[zab.DiskOp]) -> None:
+        self._input(partial(self._disk_done, ops))
 
     def _disk_done(self, ops: Sequence[zab.DiskOp]) -> None:
         for op in ops:
             self.replica.disk_done(op.op)
-
-    @property
-    def disk_idle(self) -> bool:
-        return not self._disk_queue and not self._disk_busy
-
-    async def _aside(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
-        """A reading or snapshot call that may block, beside the log's own thread."""
-        if self.log.inline:
-            await trio.lowlevel.checkpoint()
-            return call(*args)
-        return await trio.to_thread.run_sync(call, *args, limiter=self._side_limiter)
 
     # --- snapshots ----------------------------------------------------------------------------------------------------
 
@@ -411,14 +378,14 @@ class Driver:
         self._snapshotting = True
         frozen = self.replica.tree.freeze()
         try:
-            writer = await self._aside(self.log.snapshot_writer, info)
+            writer = await self.worker.aside(self.log.snapshot_writer, info)
             try:
                 for chunk in frozen.chunks():
-                    await self._aside(writer.write, chunk)
-                await self._aside(writer.finish)
+                    await self.worker.aside(writer.write, chunk)
+                await self.worker.aside(writer.finish)
             finally:
                 writer.abort()
-            records_from = await self._purge()
+            records_from = await self.worker.in_order(self.log.purge)
             if info.zxid in self.log.statistics().snapshots:  # Else a received one has replaced the log meanwhile, this one with it (P-7).
                 self._input(partial(self.replica.snapshot_stored, info, records_from))
         finally:
@@ -429,18 +396,13 @@ class Driver:
             await trio.lowlevel.checkpoint()
         return info.zxid
 
-    async def _purge(self) -> int:
-        if self.log.inline:
-            return self.log.purge()
-        return await trio.to_thread.run_sync(self.log.purge, limiter=self._disk_limiter)
-
     def _load_state(self, effect: LoadState) -> None:
         self._spawn(self._run_load, effect, name="load")
 
     @trio.lowlevel.enable_ki_protection
     async def _run_load(self, effect: LoadState) -> None:
         try:
-            tree, chain = await load_state(self.log, effect.base, effect.upto, self._aside)
+            tree, chain = await load_state(self.log, effect.base, effect.upto, self.worker.aside)
         except (CorruptLogError, DecodeError) as error:
             self._input(partial(self.replica.state_unreadable, effect, str(error)))
         else:
@@ -461,32 +423,6 @@ class Driver:
         raise effect.error
 
 
-def perform(log: Log, ops: Sequence[zab.DiskOp]) -> None:
-    """Execute operations in order; appends that stand together are one batch. Raises StorageError."""
-    records: list[object] = []
-    for op in ops:
-        if type(op) is zab.Append:
-            records.extend(op.records)
-            continue
-        if records:
-            log.append(records)  # type: ignore[arg-type]
-            records = []
-        _PERFORM[type(op)](log, op)
-    if records:
-        log.append(records)  # type: ignore[arg-type]
-
-
-_PERFORM: dict[type, Callable[..., None]] = {
-    zab.SetEpochs: lambda log, op: log.set_epochs(op.epochs),
-    zab.Truncate: lambda log, op: log.truncate(op.zxid),
-    zab.BeginInstall: lambda log, op: log.begin_install(op.info),
-    zab.InstallChunk: lambda log, op: log.install_chunk(op.data),
-    zab.InstallRecords: lambda log, op: log.install_records(op.records),
-    zab.CommitInstall: lambda log, op: log.commit_install(),
-    zab.AbortInstall: lambda log, op: log.abort_install(),
-    zab.Seal: lambda log, op: log.seal(),
-}
-
 _EXECUTE: dict[type, Callable[..., None]] = {
     Settled: Driver._settled,
     Notify: Driver._notify,
@@ -502,6 +438,5 @@ _EXECUTE: dict[type, Callable[..., None]] = {
     zab.CloseLink: Driver._close_link,
     zab.Report: Driver._report,
     zab.Halt: Driver._halt,
-    zab.Append: Driver._disk_op,
-    **dict.fromkeys(_PERFORM, Driver._disk_op),
+    **dict.fromkeys(DISK_OPS, Driver._disk_op),
 }

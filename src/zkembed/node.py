@@ -25,6 +25,7 @@ from .local import Gate, LocalEndpoint, LocalNode, LocalReplica
 from .log.base import Log, Recovered
 from .log.file import FileLog
 from .log.memory import MemoryLog
+from .log_worker import LogWorker
 from .replica.replica import Replica
 from .transport.tcp import TcpTransport
 from .tree.ops import CloseSession, OpLimits
@@ -53,7 +54,7 @@ class Node:
         self._logger = logging.getLogger(f"zkembed.node.{config.node_id}")
         self._used = False
         self._gate = Gate()
-        self._log: Log | None = None
+        self._worker: LogWorker | None = None
         self._driver: Driver | None = None
         self._endpoint: LocalEndpoint | None = None
         self._nursery_manager: Any = None
@@ -94,15 +95,15 @@ class Node:
 
     async def _start(self) -> Client:
         config = self.config
-        log = self._log = config.log if config.log is not None else _default_log(config)
-        recovered: Recovered = await _blocking(log, log.open, config.cluster, config.node_id)
+        worker = self._worker = LogWorker(config.log if config.log is not None else _default_log(config))
+        recovered = await worker.in_order(worker.log.open, config.cluster, config.node_id)
         for note in recovered.notes:
             self._logger.warning("%s", note)
         if recovered.damage:
             self._logger.error("this disk is damaged: %s; it does not vote until it is restored from the others", recovered.damage)
-        replica = await self._recover(log, recovered)
+        replica = await self._recover(worker, recovered)
         transport = config.transport if config.transport is not None else TcpTransport(config.address, config.peers)
-        self._driver = driver = Driver(config, recovered.identity, replica, log, transport)
+        self._driver = driver = Driver(config, recovered.identity, replica, worker, transport)
         assert self._nursery is not None
         self._nursery.start_soon(self._supervise, name=f"zkembed[{config.node_id}]")
         await self._listening.wait()
@@ -112,9 +113,9 @@ class Node:
         plain = LocalReplica(driver, self._gate)
         return Client(self._endpoint, node=LocalNode(driver, plain, self._gate), replica=plain)
 
-    async def _recover(self, log: Log, recovered: Recovered) -> Replica:
+    async def _recover(self, worker: LogWorker, recovered: Recovered) -> Replica:
         """The state from the newest snapshot; the records behind it into the history, which the core delivers when it starts."""
-        config, aside = self.config, partial(_blocking, log)
+        config, log, aside = self.config, worker.log, worker.aside
         base = recovered.snapshot
         tree = Tree() if base.zxid == 0 else (await load_snapshot(log, base.zxid, aside))[0]
         settings = config.settings()
@@ -236,7 +237,7 @@ class Node:
             return
         if self._failure is None:
             driver.leave()
-        await driver.wait_leaving(lambda: self._failure is not None or (driver.replica.peer.left and driver.disk_idle))
+        await driver.wait_leaving(lambda: self._failure is not None or (driver.replica.peer.left and driver.worker.idle))
 
     async def _stop(self) -> None:
         """End all tasks and release the directory. Everything durable is durable already; this only tidies."""
@@ -263,12 +264,12 @@ class Node:
             raise _only(group) from None
 
     async def _close_log(self) -> None:
-        if self._log is None:
+        if self._worker is None:
             return
-        log, self._log = self._log, None
+        worker, self._worker = self._worker, None
         with trio.move_on_after(LOG_CLOSE_TIMEOUT, shield=True):
             try:
-                await _blocking(log, partial(log.close, orderly=self._failure is None))
+                await worker.in_order(partial(worker.log.close, orderly=self._failure is None))
             except StorageError as error:
                 self._logger.warning("closing the log failed: %s", error)
 
@@ -302,14 +303,6 @@ def _default_log(config: Config) -> Log:
             "fsync=False: answered writes are lost with this machine's power, and then the node loses its vote"
         )
     return FileLog(config.data_dir, fsync=config.fsync)
-
-
-async def _blocking(log: Log, call: Any, *args: object) -> Any:
-    """Run a log call where it may block."""
-    if log.inline:
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return call(*args)
-    return await trio.to_thread.run_sync(partial(call, *args), limiter=trio.CapacityLimiter(1))
 
 
 def _only(error: BaseException) -> BaseException:
