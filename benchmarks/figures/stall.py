@@ -1,4 +1,4 @@
-"""How long a snapshot of 100,000 znodes holds the loop at a time, while writes go on (row E7).
+"""How long a snapshot of 100,000 znodes holds the loop at a time, while writes go on.
 
 The longest step of any task between two checkpoints, seen by a trio instrument in the process that writes the snapshot; beside
 it, the same without a snapshot. What it bounds is how late a PING or an answer may leave.
