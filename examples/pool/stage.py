@@ -58,6 +58,7 @@ class Play:
     jobs: int = 0
     done: int = 0
     leader: int | None = None
+    epoch: int = 0
     foreman: int | None = None
     started: float = field(factory=trio.current_time)
     answered: list[dict[str, Any]] = field(factory=list)
@@ -131,20 +132,23 @@ class Stage:
         match said.pop("event"):
             case "status" if current:
                 actor.status = said
-                if (said["done"], said["jobs"]) > (play.done, play.jobs):
-                    self._moved = trio.current_time()
-                play.done, play.jobs = max(play.done, said["done"]), max(play.jobs, said["jobs"])
+                play.jobs = max(play.jobs, said["jobs"])
+                self._progress(said["done"])
             case "result":
                 play.answered.append({**said, "by": str(actor.id)})
-                self._first_after_kill("result_after", said["zxid"] >> 32, "has the first answered write")
+                self._progress(len(play.answered))
+                if self._is_later(said["zxid"] >> 32):
+                    self._first("result_after", "has the first answered write")
             case "leads" if current:
-                play.leader = actor.id
-                self._note(f"worker {actor.id} leads the ensemble, epoch {said['epoch']}")
-                self._first_after_kill("leader_after", said["epoch"], "has a leader again")
+                play.leader, play.epoch = actor.id, said["epoch"]
+                self._note(f"worker {actor.id} leads the ensemble, epoch {play.epoch}")
+                if self._is_later(play.epoch):
+                    self._first("leader_after", "has a leader again")
             case "foreman" if current:
-                play.foreman = actor.id
                 self._note(f"worker {actor.id} is the foreman, token {said['token']:#x}")
-                self._first_after_kill("foreman_after", said["token"] >> 32, "has a foreman again")
+                if play.kill is not None and play.foreman is None:
+                    self._first("foreman_after", "has a foreman again")
+                play.foreman = actor.id
             case "taken over":
                 play.taken_over += said["jobs"]
                 self._note(f"worker {said['by']} takes over {said['jobs']} jobs of a worker who is gone")
@@ -155,18 +159,27 @@ class Stage:
         self._heard.set()
         self._heard = trio.Event()
 
+    def _progress(self, done: int) -> None:
+        if done > self.play.done:
+            self.play.done = done
+            self._moved = trio.current_time()
+
     def _has_all(self, actor: Actor, said: dict[str, Any]) -> None:
         if said["results"] != len(actor.has):
             raise StageError(f"worker {actor.id} says it told {said['results']} results, {len(actor.has)} were heard")
         actor.complete = True
-        self._moved = trio.current_time()
+        self._progress(said["results"])
         self._note(f"worker {actor.id} has all {said['results']} results at zxid {said['zxid']:#x}")
 
-    def _first_after_kill(self, what: str, epoch: int, words: str) -> None:
-        """Times after the kill are told by the first thing of a later epoch: nothing of it can have been under way before."""
-        kill = self.play.kill
-        if kill is not None and epoch > kill.epoch and getattr(self.play, what) is None:
-            passed = trio.current_time() - kill.at
+    def _is_later(self, epoch: int) -> bool:
+        """Than the kill: what belongs to a later epoch than the killed leader's can't have been under way before."""
+        return self.play.kill is not None and epoch > self.play.kill.epoch
+
+    def _first(self, what: str, words: str) -> None:
+        """Note how long after the kill it came, if it is the first of its kind."""
+        assert self.play.kill is not None
+        if getattr(self.play, what) is None:
+            passed = trio.current_time() - self.play.kill.at
             setattr(self.play, what, passed)
             self._note(f"{passed:.2f} s after the kill the pool {words}")
 
@@ -178,14 +191,16 @@ class Stage:
         assert play.leader is not None
         victim = play.actors[play.leader]
         assert victim.process is not None
-        play.kill = Kill(victim.id, victim.status["epoch"], trio.current_time(), play.done)
+        play.kill = Kill(victim.id, play.epoch, trio.current_time(), play.done)
         victim.process.kill()
         self._note(f"worker {victim.id}, the leader, is killed with -9 at {play.done} of {play.jobs} results")
         victim.life, victim.status, victim.has, victim.complete = 2, {}, {}, False
-        play.leader = play.foreman = None
+        play.leader = None
+        if play.foreman == victim.id:
+            play.foreman = None
         await victim.process.wait()
         if len(play.actors) - 1 > len(play.actors) // 2:
-            await self._until(lambda: play.foreman_after is not None and play.done >= RESTART_AT * play.jobs)
+            await self._until(lambda: play.foreman is not None and play.done >= RESTART_AT * play.jobs)
         else:
             self._note("the others are no majority: nothing is written until it is back")
         self._note(f"worker {victim.id} is started again, with the disk it left")

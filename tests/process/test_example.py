@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -17,6 +18,17 @@ from .ensemble import PROJECT
 EXAMPLE = PROJECT / "examples" / "worker_pool.py"
 BOUND = 90.0
 INTERRUPTED = 130
+
+RUN = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+WITHOUT_RICH = """
+import sys
+sys.modules["rich"] = None  # It can't be imported then.
+"""
 
 
 @pytest.fixture
@@ -57,6 +69,39 @@ async def test_the_pool_survives_the_kill_of_its_leader(sources: Path, tmp_path:
     assert "EQUAL" in text
     assert "none missing, none twice, none lost" in text
     assert sorted(path.name for path in keep.iterdir() if path.is_dir()) == ["worker-1", "worker-2", "worker-3"]
+    assert "Traceback" not in "".join(path.read_text() for path in keep.glob("*.log"))
+
+
+@pytest.mark.parametrize("rich", [True, False])
+async def test_a_terminal_gets_a_live_picture_where_rich_is_installed(sources: Path, rich: bool) -> None:
+    """And plain lines where it is not."""
+    terminal, inside = pty.openpty()
+    code = RUN if rich else WITHOUT_RICH + RUN
+    options = [sys.executable, "-c", code, str(EXAMPLE), "--input", str(sources), "--limit", "40", "--no-kill"]
+    with trio.fail_after(BOUND):
+        process = await trio.lowlevel.open_process(
+            options, stdout=inside, stderr=inside, env=os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+        )
+        os.close(inside)
+        text = await read_terminal(terminal)
+        assert await process.wait() == 0, text
+    assert ("applied zxid" in text) == rich
+    assert ("━" in text) == rich
+    assert not rich or "40 of 40 results" in text
+    assert "results    40 on the replica of worker 1" in text
+    assert "EQUAL" in text
+
+
+async def read_terminal(terminal: int) -> str:
+    """Until nobody has it open any more."""
+    data = b""
+    async with trio.lowlevel.FdStream(terminal) as stream:
+        try:
+            async for part in stream:
+                data += part
+        except trio.BrokenResourceError:
+            pass  # Linux says EIO where others say end of file.
+    return data.decode(errors="replace")
 
 
 async def test_one_worker_alone_is_a_pool_too(sources: Path) -> None:
