@@ -191,7 +191,7 @@ class Driver:
     def _session_changed(self, effect: SessionChanged) -> None:
         observer = effect.session.observer
         if observer is not None:
-            observer(effect.state)  # type: ignore[operator]
+            observer(effect.state)
         if effect.state is SessionState.EXPIRED:
             self.logger.warning("session %#x has expired", effect.session.id)
         elif effect.state is SessionState.SUSPENDED and effect.session.created:

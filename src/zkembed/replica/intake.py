@@ -17,7 +17,8 @@ from ..tree.tree import Tree
 from ..zab.messages import RejectCode
 from .expiry import Expiry
 
-WAITING_BYTES_MAX = 64 * 2**20
+# Of one learner. Twice what an honest origin has under way (pipeline.WINDOW_BYTES); this node's own requests keep that by themselves.
+WAITING_BYTES_MAX = 32 * 2**20
 
 
 @frozen
@@ -45,27 +46,26 @@ class Intake:
         self._limits = limits
         self._skipping: dict[tuple[int, int], int] = {}  # (link, session) -> the cseq that was rejected and must come again
         self.waiting: deque[tuple[Origin, bytes]] = deque()
-        self._waiting_bytes = 0
+        self._waiting_bytes: dict[int, int] = {}  # by link
 
     def hold(self, origin: Origin, entry: bytes) -> None:
-        """The window is full: keep it in its place. Raises ProtocolError when a peer sends more than its sessions may."""
-        self._waiting_bytes += len(entry)
-        if self._waiting_bytes > WAITING_BYTES_MAX:
-            self._waiting_bytes -= len(entry)
+        """The window is full: keep it in its place. Raises ProtocolError when a peer has more under way than it may."""
+        waiting = self._waiting_bytes.get(origin.link, 0) + len(entry)
+        if origin.link and waiting > WAITING_BYTES_MAX:
             raise ProtocolError(f"node {origin.node_id} sent more than {WAITING_BYTES_MAX} bytes of requests that have to wait")
+        self._waiting_bytes[origin.link] = waiting
         self.waiting.append((origin, entry))
 
     def next_waiting(self) -> tuple[Origin, bytes]:
         origin, entry = self.waiting.popleft()
-        self._waiting_bytes -= len(entry)
+        self._waiting_bytes[origin.link] -= len(entry)
         return origin, entry
 
     def forget_link(self, link: int) -> None:
         """The link is gone: what it sent and was not proposed comes again over another (Q-4, N-9)."""
         self._skipping = {key: cseq for key, cseq in self._skipping.items() if key[0] != link}
-        kept = [(origin, entry) for origin, entry in self.waiting if origin.link != link]
-        self.waiting = deque(kept)
-        self._waiting_bytes = sum(len(entry) for _, entry in kept)
+        self.waiting = deque((origin, entry) for origin, entry in self.waiting if origin.link != link)
+        self._waiting_bytes.pop(link, None)
 
     def admit(self, origin: Origin, encoded: bytes, tree: Tree, entry: Entry | None = None) -> Entry | Rejected | None:
         """Decide on one request: the entry to propose, a rejection to send, or None to drop it in silence.

@@ -105,7 +105,7 @@ class LocalSession:
         self.reads: deque[Read] = deque()
         self.barriers: list[Barrier] = []
         self.gone = False
-        self.observer: object = None  # the driver's
+        self.observer: Callable[[SessionState], None] | None = None  # the driver's
 
     @property
     def idle(self) -> bool:

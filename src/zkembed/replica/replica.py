@@ -331,7 +331,7 @@ class Replica:
             return
         # Established, but I_e is not applied to its end yet: what arrives meanwhile waits, bounded.
         self._early.append(effect)
-        if sum(len(entry) for arrived in self._early for entry in arrived.entries) > WAITING_BYTES_MAX:
+        if sum(len(entry) for arrived in self._early if arrived.link == effect.link for entry in arrived.entries) > WAITING_BYTES_MAX:
             self._learner_gone(zab.LearnerGone(effect.link, effect.node_id))
             drop_link(self._shared, effect.link, ProtocolError(f"node {effect.node_id} sent more requests than may wait"))
 
