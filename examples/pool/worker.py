@@ -24,8 +24,7 @@ from typing import TypeVarTuple
 import trio
 
 import zkembed
-from zkembed import Client, Config, EventStream, Role
-from zkembed.recipes import Election, Held
+from zkembed import Client, Config, Election, EventStream, Held, Role
 
 from .job import Answer, compute, list_files
 from .voice import Say, Voice

@@ -15,8 +15,7 @@ from typing import Any
 import trio
 
 import zkembed
-from zkembed import Client
-from zkembed.recipes import Lock
+from zkembed import Client, Held, Lock
 
 ITEM_EVERY = 5
 
@@ -81,7 +80,7 @@ class Load:
             except (zkembed.LockLostError, zkembed.SessionExpiredError) as error:
                 tell(event="lost", text=str(error))
 
-    async def _raise_shared(self, held: Any) -> None:
+    async def _raise_shared(self, held: Held) -> None:
         if await self._zk.exists("/shared") is None:
             await self._zk.create("/shared", b"0")
         value = int((await self._zk.get("/shared")).data) + 1
