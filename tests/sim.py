@@ -895,7 +895,7 @@ class Cluster:
         if node.life != life:
             return
         if target.app is None or target.halted is not None:
-            refuse = lambda machine: machine.dial_failed(target.id, effect.purpose, True, "connection refused")  # noqa: E731
+            refuse = lambda machine: machine.dial_failed(target.id, effect.purpose, True, "refused")  # noqa: E731
             self.at(self._delay(), lambda: self._input(node, life, refuse))
             return
         self._link += 2

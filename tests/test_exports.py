@@ -31,10 +31,6 @@ ERRORS = """
     SessionExpiredError LockLostError NodeStartError NodeFailedError StorageError CorruptLogError
     InternalError
 """
-# Named in errors.py for what is not built yet (access control, quotas, registries, barriers): public with whatever raises them.
-ERRORS_NOT_YET = """
-    NoAuthError InvalidAclError QuotaExceededError NoInstanceError BrokenBarrierError
-"""
 # A peer's misbehaviour never reaches the application (rule N-4).
 ERRORS_OF_PEERS = """
     DecodeError ProtocolError
@@ -105,7 +101,7 @@ def test_errors_are_zk_errors(name: str) -> None:
 def test_every_error_is_public_or_has_a_reason_not_to_be() -> None:
     errors = importlib.import_module("zkembed.errors")
     defined = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, ZkError)}
-    assert defined == set((ERRORS + ERRORS_NOT_YET + ERRORS_OF_PEERS).split())
+    assert defined == set((ERRORS + ERRORS_OF_PEERS).split())
 
 
 def test_the_version_is_the_package_s() -> None:

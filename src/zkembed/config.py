@@ -76,7 +76,13 @@ class Config:
     log: Log | None = None
 
     def __attrs_post_init__(self) -> None:
-        problems = [*self._identity_problems(), *self._address_problems(), *self._storage_problems(), *self._limit_problems()]
+        problems = [
+            *self._identity_problems(),
+            *self._address_problems(),
+            *self._storage_problems(),
+            *self._limit_problems(),
+            *self._kind_problems(),
+        ]
         if problems:
             raise ConfigError("; ".join(problems))
 
@@ -95,7 +101,7 @@ class Config:
         try:
             with open(path, "rb") as file:
                 values = tomllib.load(file)
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{os.fspath(path)}: {error}") from error
         peers = values.get("peers")
         if isinstance(peers, dict):
@@ -127,13 +133,22 @@ class Config:
 
     @classmethod
     def _from_values(cls, values: dict[str, Any], source: str) -> Config:
+        problems = []
         unknown = [key for key in values if key not in _PARSERS]
         if unknown:
-            raise ConfigError(f"{source}: unknown settings {', '.join(unknown)}; there are {', '.join(_PARSERS)}")
+            problems.append(f"{source}: unknown settings {', '.join(unknown)}; there are {', '.join(_PARSERS)}")
         missing = [key for key in ("node_id", "peers") if key not in values]
         if missing:
-            raise ConfigError(f"{source}: {' and '.join(missing)} must be given")
-        return cls(**values)
+            problems.append(f"{source}: {' and '.join(missing)} must be given")
+        try:
+            # What is missing is named above; the others are looked at all the same.
+            config = cls(**{"node_id": 1, "peers": {1: "127.0.0.1:1"}, **{key: values[key] for key in values if key not in unknown}})
+        except ConfigError as error:
+            if not missing:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError("; ".join(problems))
+        return config
 
     def _identity_problems(self) -> list[str]:
         problems = []
@@ -147,7 +162,7 @@ class Config:
         if self.node_id not in self.peers:
             known = ", ".join(map(str, self.peers))
             problems.append(f"node_id={self.node_id!r} is not among peers ({known}): add its own address there, others dial it")
-        if not isinstance(self.cluster, str) or not 1 <= len(self.cluster.encode()) <= 255:
+        if not isinstance(self.cluster, str) or not 1 <= len(self.cluster.encode(errors="replace")) <= 255 or not _encodable(self.cluster):
             problems.append(f"cluster={self.cluster!r}: expected a name of 1 to 255 bytes")
         return problems
 
@@ -158,15 +173,23 @@ class Config:
         problems = []
         owner: dict[object, int] = {}
         for id, address in peers.items():
-            if address in owner:
-                problems.append(f"peers[{id}]={address!r}: node {owner[address]} has this address already")
-            owner.setdefault(address, id)
-            if self.transport is not None:
+            if not isinstance(address, str):
+                problems.append(f"peers[{id}]={address!r}: expected a text, 'host:port'")
                 continue
-            try:
-                check_loopback(address)
-            except ConfigError as error:
-                problems.append(f"peers[{id}]: {error}")
+            known: object = address
+            if self.transport is None:
+                try:
+                    parsed = check_loopback(address)
+                except ConfigError as error:
+                    problems.append(f"peers[{id}]: {error}")
+                    continue
+                if parsed.port == 0:
+                    problems.append(f"peers[{id}]={address!r}: port 0 means any port, and the others could not dial it")
+                    continue
+                known = (_SAME_HOST.get(parsed.host, parsed.host), parsed.port)
+            if known in owner:
+                problems.append(f"peers[{id}]={address!r}: node {owner[known]} has this address already")
+            owner.setdefault(known, id)
         return problems
 
     def _storage_problems(self) -> list[str]:
@@ -175,8 +198,28 @@ class Config:
             problems.append(f"storage={self.storage!r}: expected one of {', '.join(STORAGES)}")
         if self.data_dir is None and self.storage == "files" and self.log is None:
             problems.append("data_dir=None: expected a directory; without one say storage='memory', and nothing survives the process")
-        if self.data_dir is not None and self.storage == "memory":
-            problems.append(f"data_dir={os.fspath(self.data_dir)!r}: storage='memory' uses none")
+        directory: Any = self.data_dir
+        if directory is not None and (not isinstance(directory, str | os.PathLike) or os.fspath(directory) in ("", b"")):
+            problems.append(f"data_dir={directory!r}: expected a directory's path, as text or pathlib.Path")
+        elif directory is not None and self.storage == "memory":
+            problems.append(f"data_dir={os.fspath(directory)!r}: storage='memory' uses none")
+        return problems
+
+    def _kind_problems(self) -> list[str]:
+        """Of settings whose kind is all that can be wrong with them."""
+        problems = [
+            f"{name}={getattr(self, name)!r}: expected True or False"
+            for name in ("bootstrap", "fsync")
+            if type(getattr(self, name)) is not bool
+        ]
+        wall_clock: Any = self.wall_clock
+        if not callable(wall_clock):
+            problems.append(f"wall_clock={wall_clock!r}: expected a function that gives seconds since 1970")
+        ports: tuple[tuple[str, type], ...] = (("transport", Transport), ("log", Log))
+        for name, kind in ports:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                problems.append(f"{name}={value!r}: expected a zkembed.abc.{kind.__name__}, or None")
         return problems
 
     def _limit_problems(self) -> list[str]:
@@ -209,6 +252,14 @@ class Config:
                 f"session_timeout={self.session_timeout}: expected 2 sync_limit ({2 * self.sync_limit:g}) to {SESSION_TIMEOUT_MAX:g}"
             )
         return problems
+
+
+# One machine under several names, so that one port there is not given twice.
+_SAME_HOST = {"localhost": "127.0.0.1"}
+
+
+def _encodable(text: str) -> bool:
+    return text.encode(errors="replace").decode() == text
 
 
 def _is_int(value: object, least: int, most: int) -> bool:

@@ -36,8 +36,11 @@ from .transport.base import Hello, Link, LinkError, Transport
 from .transport.throttle import ThrottledLog
 from .zab import effects as zab
 from .zab.codec import decode_frame
+from .zab.mesh import REFUSED
 
 READ_BYTES = 2**20
+# Seconds since 1970, the end of the year 9999: what a record can carry and everybody can read back.
+WALL_CLOCK_MAX = 253_402_300_799
 
 Waiting = Call | Read | Barrier
 
@@ -62,6 +65,7 @@ class Driver:
         self._link_ids = 0
         self._nursery: trio.Nursery | None = None
         self._throttle = ThrottledLog(target=self.logger)
+        self._last_wall_us = 0
         self._snapshotting = False
         self._leaving = False
         # Inputs that wait: for the replica's start at first, later for ``thaw``. None: nothing waits.
@@ -145,7 +149,17 @@ class Driver:
             _EXECUTE[type(effect)](self, effect)
 
     def _wall_us(self) -> int:
-        return int(self.config.wall_clock() * 1_000_000)
+        """The application's wall clock in microseconds. What is no time of this era is not believed: the last good one stays."""
+        try:
+            seconds = self.config.wall_clock()
+            if 0 <= seconds <= WALL_CLOCK_MAX:
+                self._last_wall_us = int(seconds * 1_000_000)
+                return self._last_wall_us
+            found = repr(seconds)
+        except Exception as error:
+            found = repr(error)
+        self._warn(f"wall_clock gives {found:.100}, expected seconds since 1970; the last good time is used", "wall clock")
+        return self._last_wall_us
 
     def freeze(self) -> None:
         """For tests: from here on nothing of this node runs, as if its process were stopped; inputs queue up."""
@@ -227,8 +241,7 @@ class Driver:
         try:
             link = await self._transport.dial(effect.node_id, self._hello(effect.purpose.value))
         except LinkError as error:
-            failed = partial(self.replica.dial_failed, effect.node_id, effect.purpose, error.refused, str(error))
-            self._input(failed)
+            self._input(partial(self.replica.dial_failed, effect.node_id, effect.purpose, error.refused, why_not(error)))
             return
         await self._run_link(link, effect.purpose)
 
@@ -421,6 +434,13 @@ class Driver:
 
     def _halt(self, effect: zab.Halt) -> None:
         raise effect.error
+
+
+def why_not(error: LinkError) -> str:
+    """In two or three words, for the list of who is missing. ``REFUSED`` is said of an address where nobody listens."""
+    if error.refusal is not None:
+        return f"refuses us ({error.refusal.name.lower().replace('_', ' ')})"
+    return REFUSED if error.refused else "no answer"
 
 
 _EXECUTE: dict[type, Callable[..., None]] = {

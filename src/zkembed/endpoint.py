@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from enum import Enum
 from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from .log.base import LogStatistics
 from .tree.events import WatchedEvent
@@ -18,6 +18,7 @@ from .tree.ops import Op
 from .tree.stat import Stat, Znode
 from .tree.watches import WatchMode
 from .zab.effects import Role
+from .zxid import to_hex
 
 
 class SessionState(Enum):
@@ -133,7 +134,7 @@ class NodeHandle(Protocol):
         """Wait until the node is serving in one of ``roles``; LOOKING needs no serving."""
 
     async def snapshot(self) -> int:
-        """Write a snapshot now; its zxid. Cancelled: it may still be written. Raises StorageError if it could not be."""
+        """Write a snapshot now; its zxid. Cancelled: none is left behind. Raises StorageError if it could not be written."""
 
 
 @frozen
@@ -150,8 +151,8 @@ class NodeStatistics:
     serving: bool
     has_vote: bool
     vote_reason: str
-    last_zxid: int
-    applied_zxid: int
+    last_zxid: int = field(repr=to_hex)
+    applied_zxid: int = field(repr=to_hex)
     staleness: float
     znodes: int
     sessions: int

@@ -49,20 +49,8 @@ class NoChildrenForEphemeralsError(ZkError):
     """Ephemeral znodes can have no children."""
 
 
-class NoAuthError(ZkError):
-    """The caller lacks the permission."""
-
-
-class InvalidAclError(ZkError):
-    """The access control list is malformed."""
-
-
 class DataTooLargeError(BadArgumentsError):
     """Data, or a whole transaction, is larger than ``Config.data_bytes_max`` / ``txn_bytes_max`` allows."""
-
-
-class QuotaExceededError(ZkError):
-    """The write would exceed a quota of its subtree."""
 
 
 class LimitReachedError(ZkError):
@@ -82,10 +70,6 @@ class LockBusyError(ZkError):
     """The lock is taken and ``wait=False`` was asked for."""
 
 
-class NoInstanceError(ZkError):
-    """No instance of the service is known."""
-
-
 # --- the world -------------------------------------------------------------------------------------------------------
 
 
@@ -99,10 +83,6 @@ class SessionExpiredError(ZkError):
 
 class LockLostError(ZkError):
     """Ownership was, or may have been, lost while the body ran."""
-
-
-class BrokenBarrierError(ZkError):
-    """A member died before the barrier was complete."""
 
 
 class NodeStartError(ZkError):

@@ -13,7 +13,7 @@ import trio
 
 from .driver import Driver, Waiting
 from .endpoint import Endpoint, NodeStatistics, SessionState, SessionWatch, Ticket, Watcher
-from .errors import NodeFailedError, NoNodeError
+from .errors import BadArgumentsError, NodeFailedError, NoNodeError
 from .replica.lease import lease_end
 from .replica.pipeline import Call, LocalSession
 from .tree.ops import Op
@@ -319,6 +319,8 @@ class LocalNode:
 
     async def wait_role(self, *roles: Role) -> Role:
         """Wait until the node serves in one of ``roles`` (LOOKING: until it looks), and return it."""
+        if not roles or not all(isinstance(role, Role) for role in roles):
+            raise BadArgumentsError(f"wait_role{roles!r}: expected one or more of {', '.join(role.name for role in Role)}")
         await trio.lowlevel.checkpoint()
         while True:
             self._gate.check()

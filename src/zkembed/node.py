@@ -95,6 +95,8 @@ class Node:
 
     async def _start(self) -> Client:
         config = self.config
+        transport = config.transport if config.transport is not None else TcpTransport(config.address, config.peers)
+        await transport.check()
         worker = self._worker = LogWorker(config.log if config.log is not None else _default_log(config))
         recovered = await worker.in_order(worker.log.open, config.cluster, config.node_id)
         for note in recovered.notes:
@@ -102,7 +104,6 @@ class Node:
         if recovered.damage:
             self._logger.error("this disk is damaged: %s; it does not vote until it is restored from the others", recovered.damage)
         replica = await self._recover(worker, recovered)
-        transport = config.transport if config.transport is not None else TcpTransport(config.address, config.peers)
         self._driver = driver = Driver(config, recovered.identity, replica, worker, transport)
         assert self._nursery is not None
         self._nursery.start_soon(self._supervise, name=f"zkembed[{config.node_id}]")
@@ -283,7 +284,7 @@ class Node:
         raise kind(f"node {self.config.node_id} has failed: {self._failure}") from self._failure
 
     def _annotate(self, error: BaseException) -> None:
-        if self._failure is not None:
+        if self._failure is not None and not isinstance(error, NodeFailedError):
             error.add_note(f"zkembed: node {self.config.node_id} had failed as well: {self._failure!r}")
 
 

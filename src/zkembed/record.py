@@ -15,7 +15,7 @@ from enum import IntEnum
 from zlib import adler32, crc32
 
 from .codec import decode_prefix, encode
-from .errors import DecodeError
+from .errors import DecodeError, InternalError
 from .zxid import ZXID_MAX, follows, to_hex
 
 CHAIN_BYTES = 8
@@ -76,7 +76,9 @@ class Record:
 
     @classmethod
     def make(cls, zxid: int, prev_zxid: int, time: int, kind: Kind, commit_hint: int, payload: bytes, prev_chain: int) -> Record:
-        """A new record behind the one with ``prev_zxid`` and ``prev_chain``."""
+        """A new record behind the one with ``prev_zxid`` and ``prev_chain``. Raises InternalError for what could not be read back (Q-2)."""
+        if not (0 < zxid <= ZXID_MAX and 0 <= time <= TIME_MAX):
+            raise InternalError(f"a record with zxid {to_hex(zxid)} and time {time} could not be read back")
         body = encode((zxid, prev_zxid, time, int(kind), commit_hint, payload))
         chain = extend_chain(prev_chain, body)
         return cls(zxid, prev_zxid, time, kind, commit_hint, len(payload), chain, body + chain.to_bytes(CHAIN_BYTES, "big"))

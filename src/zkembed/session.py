@@ -12,7 +12,7 @@ from typing import Self
 import trio
 
 from .endpoint import SessionState, SessionView
-from .errors import SessionExpiredError
+from .errors import BadArgumentsError, SessionExpiredError
 
 _ENDED = (SessionState.EXPIRED, SessionState.CLOSED)
 
@@ -56,6 +56,8 @@ class Session:
 
         Raises SessionExpiredError if the session ends in another state: it would never come.
         """
+        if not states or not all(isinstance(state, SessionState) for state in states):
+            raise BadArgumentsError(f"wait_state{states!r}: expected one or more of {', '.join(state.name for state in SessionState)}")
         await trio.lowlevel.checkpoint()
         while (state := self._view.state) not in states:
             if state in _ENDED:

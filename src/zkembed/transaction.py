@@ -93,7 +93,7 @@ class Transaction:
 
     def _add(self, op: ZnodeOp) -> Pending[Any]:
         if self._state != "open":
-            raise BadArgumentsError("a transaction takes operations inside its block only")
+            raise trio.ClosedResourceError("a transaction takes operations inside its block only")
         op.check()
         pending: Pending[Any] = Pending()
         self._ops.append(op)

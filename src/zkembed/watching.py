@@ -139,9 +139,11 @@ class EventStream:
         await trio.lowlevel.checkpoint()
         self._reading = True
         try:
+            self._check_left()
             while not self._events:
                 self._check_open()
                 await self._parked.park()
+                self._check_left()
         finally:
             self._reading = False
         self._delivered += 1
@@ -152,8 +154,12 @@ class EventStream:
         return StreamStatistics(len(self._events), self._delivered, self._overflows)
 
     def _check_open(self) -> None:
+        """With nothing left to read."""
         if self._error is not None:
             raise self._error
+        self._check_left()
+
+    def _check_left(self) -> None:
         if self._state != "open":
             raise trio.ClosedResourceError(f"the watch stream on {self._path!r} is not open")
 

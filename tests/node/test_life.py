@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import socket
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import trio
 
 import zkembed
 from zkembed.errors import InternalError
+from zkembed.log.simulated_disk import SimulatedDisk
 from zkembed.node import Node
 
 from .members import Members, all_up
@@ -217,3 +221,95 @@ async def test_all_members_that_leave_together_do_not_wait_for_each_other(autoju
         await running[1].zk.create("/a")
         began = trio.current_time()
     assert trio.current_time() - began < 1.0
+
+
+async def test_a_port_that_is_taken_is_found_before_anything_is_written(tmp_path: Path) -> None:
+    """The data directory is not even made."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        directory = tmp_path / "data"
+        with pytest.raises(zkembed.NodeStartError, match=address):
+            async with Node(zkembed.Config(node_id=1, peers={1: address}, data_dir=directory)):
+                raise AssertionError("it listens")
+        assert not directory.exists()
+
+
+@pytest.mark.parametrize("wrong", [lambda: 1e300, lambda: float("nan"), lambda: -1.0, lambda: None, lambda: 1 / 0], ids=str)
+async def test_Q_2_a_wall_clock_gone_mad_makes_no_entry_that_cannot_be_read_back(
+    wrong: Callable[[], Any], autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last good time stays; the log says so; a restart reads everything."""
+    members = Members()
+    clock: list[Callable[[], Any]] = [lambda: 1000.0]
+    async with Node(members.config(wall_clock=lambda: clock[0]())) as zk:
+        before = await zk.create("/before")
+        clock[0] = wrong
+        after = await zk.create("/after")
+        assert after.stat.ctime == before.stat.ctime == 1000.0
+    assert any("wall_clock gives" in record.message for record in caplog.records)
+    async with Node(members.config(wall_clock=lambda: 500.0)) as zk:
+        assert zk.replica.exists("/after") == after.stat
+        assert (await zk.create("/later")).stat.ctime == 1000.0  # Never back (A30).
+
+
+async def test_staleness_is_known_from_the_start(autojump_clock: trio.testing.MockClock) -> None:
+    """Entering took a commit by a quorum, that of the session's creation."""
+    async with all_up(Members(3)) as running:
+        assert all(member.zk.replica.staleness() < 1 for member in running.values())
+
+
+async def test_a_start_that_waits_for_votes_says_whose_are_missing_and_why(autojump_clock: trio.testing.MockClock) -> None:
+    """P-12, I-3: two of three come back with empty disks; all are reachable, and yet nobody may lead."""
+    members = Members(3)
+    async with all_up(members) as running:
+        await running[1].zk.create("/a")
+    for id in (1, 2):
+        members.disks[id] = SimulatedDisk()
+    async with trio.open_nursery() as nursery:
+        for id in (2, 3):
+
+            async def try_alone(id: int = id) -> None:
+                with trio.move_on_after(10):
+                    async with Node(members.config(id)):
+                        raise AssertionError("nobody can lead")
+
+            nursery.start_soon(try_alone)
+        with pytest.raises(zkembed.NodeStartError, match=r"3 of 3 voters reachable; without a vote: 1 \(its disk is new.*, 2 .*operator"):
+            async with Node(members.config(1, start_timeout=6.0)):
+                raise AssertionError("nobody can lead")
+
+
+async def test_a_start_with_another_list_of_peers_says_so(autojump_clock: trio.testing.MockClock) -> None:
+    """I-4: the initial members must have the same list."""
+    members, others = Members(2), Members(2)
+    others.fabric, others.peers = members.fabric, {1: "memory:1", 2: "memory:two"}
+    async with trio.open_nursery() as nursery:
+
+        async def other() -> None:
+            with trio.move_on_after(10):
+                async with Node(others.config(2)):
+                    raise AssertionError("nothing can be founded")
+
+        nursery.start_soon(other)
+        with pytest.raises(zkembed.NodeStartError, match=r"2 \(it was started with another list of peers\)"):
+            async with Node(members.config(1, start_timeout=6.0)):
+                raise AssertionError("nothing can be founded")
+
+
+async def test_a_stream_gives_nothing_behind_its_block(autojump_clock: trio.testing.MockClock) -> None:
+    async with Node(Members().config()) as zk:
+        async with zk.watch("/", recursive=True) as events:
+            await zk.create("/a")
+        with pytest.raises(trio.ClosedResourceError):
+            await events.__anext__()
+
+
+async def test_waits_for_nothing_in_particular_are_mistakes(autojump_clock: trio.testing.MockClock) -> None:
+    async with Node(Members().config()) as zk:
+        for wait in (zk.node.wait_role, zk.session.wait_state):
+            with pytest.raises(zkembed.BadArgumentsError):
+                await wait()
+            with pytest.raises(zkembed.BadArgumentsError):
+                await wait("LEADING")  # type: ignore[arg-type]

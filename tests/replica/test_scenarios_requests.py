@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 
 from zkembed.errors import DataTooLargeError, NodeExistsError, NoNodeError
 from zkembed.tree.ops import Op
+from zkembed.tree.results import public
 from zkembed.zab import messages as m
 from zkembed.zab.effects import Send
 
@@ -259,3 +261,26 @@ def test_a_write_waits_for_a_quorum_and_reads_of_an_idle_session_do_not() -> Non
         if id != follower:
             world.start(id)
     assert world.result(call).path == "/a"
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))), ids=str)
+def test_DU_2_after_the_lights_went_out_every_answered_write_is_there_in_whatever_order_they_return(order: tuple[int, ...]) -> None:
+    """D1: all die in the same step under load, at ever other moments; unsynced data is lost on each of them."""
+    for seed in range(2):
+        world, _, _ = up(seed=seed)
+        sessions = {id: world.open(id, timeout=30.0) for id in world.nodes}
+        calls: list[tuple[Any, bytes]] = []
+        for number in range(30):
+            for id, session in sessions.items():
+                value = f"{id}.{number}".encode()
+                calls += [(call, value) for call in world.submit(id, session, create("/w-", value, sequential=True))]
+            world.run(world.rng.uniform(0, 0.002))
+        answered = {public(call.outcome, call.zxid).path: value for call, value in calls if call.settled}  # type: ignore[union-attr]
+        assert answered
+        world.crash(*world.nodes, silent=True)
+        for id in order:
+            world.start(id)
+            world.run(world.rng.uniform(0, 0.5))
+        world.wait_serving()
+        world.agree()
+        assert {path: data(world.tree(id), path) for id in world.nodes for path in answered} == answered

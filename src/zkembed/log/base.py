@@ -14,10 +14,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ..durable import Epochs, Identity, SnapshotInfo
 from ..record import Record
+from ..zxid import to_hex
 
 
 @frozen
@@ -43,8 +44,8 @@ class Recovered:
 class LogStatistics:
     """records_from: the log can be read from behind this zxid on.  bytes_log, bytes_snapshots: on disk."""
 
-    records_from: int
-    durable_zxid: int
+    records_from: int = field(repr=to_hex)
+    durable_zxid: int = field(repr=to_hex)
     segments: int
     snapshots: tuple[int, ...]
     bytes_log: int

@@ -81,8 +81,9 @@ class Origination:
             self._shared.emit(SessionChanged(session, state))
 
     def _created(self, session: LocalSession) -> None:
+        """A quorum has committed what was sent at ``confirmed``."""
         session.created = True
-        self._refresh_state(session)
+        self.confirmed(session.confirmed)
 
     def _end(self, session: LocalSession) -> None:
         """Its close is in our applied state, or the session is not: it is LOST, for good (S-7)."""

@@ -106,6 +106,10 @@ class Transport(ABC):
         refused for ever after (I-6). Cancelling closes the listener and every handshake, not the accepted links.
         """
 
+    async def check(self) -> None:
+        """Raise NodeStartError if ``serve`` could not listen now. Asked before anything is written; without a promise for later."""
+        await trio.lowlevel.checkpoint()
+
     @abstractmethod
     async def dial(self, node_id: int, hello: Hello) -> Link:
         """One attempt, at most ``dial_timeout`` and ``handshake_timeout`` long. Raises LinkError."""

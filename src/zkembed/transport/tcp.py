@@ -57,6 +57,10 @@ class TcpTransport(Transport):
         """Where ``serve`` listens, one for each family; empty while it does not."""
         return self._addresses
 
+    async def check(self) -> None:
+        for listener in await sockets.listen(self._listen):
+            listener.close()
+
     @trio.lowlevel.enable_ki_protection
     async def serve(
         self,

@@ -9,8 +9,9 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
+from ..zxid import to_hex
 from .stat import Stat, Znode
 from .znode import TreeNode
 
@@ -39,7 +40,7 @@ class WatchedEvent:
 
     kind: EventKind
     path: str
-    zxid: int
+    zxid: int = field(repr=to_hex)
     data: bytes | None = None
     stat: Stat | None = None
     previous: Znode | None = None

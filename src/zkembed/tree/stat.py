@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
+
+from ..zxid import to_hex
 
 US_PER_S = 1_000_000
 
@@ -20,9 +22,9 @@ class Stat:
     session id, None for persistent znodes.  pzxid: of the last create or delete of a child.
     """
 
-    czxid: int
-    mzxid: int
-    pzxid: int
+    czxid: int = field(repr=to_hex)
+    mzxid: int = field(repr=to_hex)
+    pzxid: int = field(repr=to_hex)
     ctime: float
     mtime: float
     version: int

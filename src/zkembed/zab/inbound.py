@@ -112,7 +112,7 @@ class Inbound:
         if self._roles.stopped:
             return
         if purpose is Purpose.ELECTION:
-            self._mesh.dial_failed(node_id, "refused" if refused else reason, self._core.now)
+            self._mesh.dial_failed(node_id, reason, self._core.now)
             return
         owner = self._core.zab_dials.pop(node_id, None)
         learner = self._roles.learner

@@ -50,6 +50,10 @@ class Backoff:
         self.at = min(self.at, now)
 
 
+REFUSED = "refused"
+"""Trouble with an address where nobody listens: the process is surely down."""
+
+
 class Remote:
     """One other member. newest: the last notification over the inbound link that is up, else None.
 

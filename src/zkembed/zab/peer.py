@@ -23,10 +23,11 @@ from .history import History, encode_configurations
 from .inbound import Inbound
 from .leader import Leader
 from .learner import LearnerPhase
-from .mesh import Mesh
+from .mesh import REFUSED, Mesh
 from .messages import Message, NodeState, Notify, RejectCode
 from .quorum import Configuration
 from .roles import Roles
+from .roll_call import roll_call
 from .settings import Settings
 
 
@@ -119,19 +120,14 @@ class Peer:
         return encode_configurations(self.history.configurations_at(self.history.applied))
 
     def missing(self) -> str:
-        """Who is not heard, for the log of a node that waits for a quorum: ``1 of 3 voters reachable: 2 refused, 3 no answer``."""
-        heard = self._mesh.heard(self._core.now)
-        voters = self._core.membership.active.voter_ids
-        silent = [node_id for node_id in voters if node_id not in heard and node_id != self._core.node_id]
-        reasons = [f"{node_id} {remote.trouble}" for node_id in silent if (remote := self._mesh.get(node_id)) is not None]
-        text = f"{len(voters) - len(silent)} of {len(voters)} voters reachable"
-        return f"{text}: {', '.join(reasons)}" if reasons else text
+        """Who is missing, for the log of a node that waits for a quorum: ``1 of 3 voters reachable: 2 refused, 3 no answer``."""
+        return roll_call(self._core, self._mesh, self._election)
 
     @property
     def quorum_gone(self) -> bool:
         """So many voters are surely down (nobody listens at their addresses) that no quorum will answer before one is started again."""
         heard = self._mesh.heard(self._core.now)
-        down = {remote.node_id for remote in self._mesh if remote.node_id not in heard and remote.trouble == "refused"}
+        down = {remote.node_id for remote in self._mesh if remote.node_id not in heard and remote.trouble == REFUSED}
         configurations = self._core.membership.active.configurations
         return not all(
             configuration.has_quorum({node_id: storage for node_id, storage in configuration.voters.items() if node_id not in down})
