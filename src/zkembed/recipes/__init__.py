@@ -1,4 +1,4 @@
-"""Coordination recipes: what applications build on a Client. They know no more than that, so they run on any."""
+"""Coordination recipes: what applications build on a Client. They know nothing else, so they run on any."""
 
 from .election import Election as Election
 from .held import Held as Held

@@ -6,7 +6,7 @@ changes only where somebody watches.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import Enum
 from typing import NamedTuple
 
 from attrs import field, frozen
@@ -16,7 +16,7 @@ from .stat import Stat, Znode
 from .znode import TreeNode
 
 
-class EventKind(IntEnum):
+class EventKind(Enum):
     """CREATED to CHILDREN_CHANGED as in ZooKeeper.
 
     OVERFLOW: a slow reader's events were dropped.  GAP: changes were not seen. After these two: read anew.
