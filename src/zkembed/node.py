@@ -96,8 +96,10 @@ class Node:
     async def _start(self) -> Client:
         config = self.config
         transport = config.transport if config.transport is not None else TcpTransport(config.address, config.peers)
+        worker = LogWorker(config.log if config.log is not None else _default_log(config))
+        await worker.aside(worker.log.check)
         await transport.check()
-        worker = self._worker = LogWorker(config.log if config.log is not None else _default_log(config))
+        self._worker = worker
         recovered = await worker.in_order(worker.log.open, config.cluster, config.node_id)
         for note in recovered.notes:
             self._logger.warning("%s", note)

@@ -105,6 +105,9 @@ class Log(ABC):
     durable: bool
     """Survives the process. False: every start is a new storage id (I-5)."""
 
+    def check(self) -> None:  # noqa: B027  # Nothing to check is an answer.
+        """Raise StorageError if another process uses the directory now. Writes nothing; without a promise for later."""
+
     @abstractmethod
     def open(self, cluster: str, node_id: int) -> Recovered:
         """Take the directory's lock, load or make the identity with its incarnation raised, recover (P-10 to P-12, I-6).

@@ -33,4 +33,8 @@ class FileLog(LogEngine):
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         options = LogOptions(segment_bytes, extend_bytes, reserve_bytes, snapshots_kept, random_bytes)
-        super().__init__(OsDisk(path, fsync=fsync), options, inline=False, durable=True, fsync=fsync)
+        self._files = OsDisk(path, fsync=fsync)
+        super().__init__(self._files, options, inline=False, durable=True, fsync=fsync)
+
+    def check(self) -> None:
+        self._files.check_unlocked()

@@ -111,6 +111,25 @@ class OsDisk(Disk):
                 f"cannot use the data directory: {error.strerror}; make it writable for user id {os.getuid()}, or name another one",
                 self.place,
             ) from error
+        self._flock(fd)
+        self._lock_fd = fd
+        try:
+            self._directory_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            self.unlock()
+            raise _storage_error(error, "open the data directory", self.path) from error
+
+    def check_unlocked(self) -> None:
+        """Raise StorageError if somebody holds the lock; nothing is made for that."""
+        try:
+            fd = os.open(self.path / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return  # Not there yet, or not for us: ``lock`` will say.
+        self._flock(fd)
+        os.close(fd)
+
+    def _flock(self, fd: int) -> None:
+        """Take the lock, or close ``fd`` and raise StorageError."""
         try:
             # flock belongs to the open file, not to the process, so a second node in this process is refused as well.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -121,12 +140,6 @@ class OsDisk(Disk):
             raise StorageError(
                 "another process uses it (or another node in this one); stop that one, or name another directory", self.place
             ) from error
-        self._lock_fd = fd
-        try:
-            self._directory_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            self.unlock()
-            raise _storage_error(error, "open the data directory", self.path) from error
 
     def _make_directory(self) -> None:
         """With missing parents; each new name is made durable in the directory above (rule P-5)."""
