@@ -168,6 +168,7 @@ class Stage:
         if said["results"] != len(actor.has):
             raise StageError(f"worker {actor.id} says it told {said['results']} results, {len(actor.has)} were heard")
         actor.complete = True
+        self.play.jobs = max(self.play.jobs, said["results"])  # With few files all may be over before a status has told it.
         self._progress(said["results"])
         self._note(f"worker {actor.id} has all {said['results']} results at zxid {said['zxid']:#x}")
 
