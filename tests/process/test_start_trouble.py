@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from .ensemble import open_ensemble
+from .ensemble import free_ports, open_ensemble
 from .judge import judge
 from .member import FAILED, INTERRUPTED
 
@@ -40,7 +40,7 @@ async def test_a_directory_that_another_process_uses_is_named(tmp_path: Path) ->
     async with open_ensemble(tmp_path, 1) as ensemble:
         await ensemble.start_all()
         first = ensemble[1]
-        second = await ensemble.start(1)
+        second = await ensemble.start(1, peers={1: f"127.0.0.1:{free_ports(1)[0]}"})  # The port is not what it shall fail for.
         assert await second.wait_exit() == FAILED
         failed = await second.wait_said("failed")
         assert failed["error"] == "StorageError"
