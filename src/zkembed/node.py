@@ -236,7 +236,7 @@ class Node:
             if not local.gone and not local.closing:
                 endpoint.submit(CloseSession(local.id, False))
         if not await driver.wait_leaving(lambda: self._failure is not None or local.gone):
-            self._logger.warning("left without closing the session: the other voters are down; it will expire")
+            self._logger.info("left without closing the session: the other voters are down; it will expire")
             return
         if self._failure is None:
             driver.leave()
