@@ -24,6 +24,9 @@ QUEUED_BYTES_MAX = 64 * 2**20
 FRAME_BYTES = 2 * 2**20
 """A frame is closed once it holds this much; one message may take it beyond."""
 
+SHORT_BYTES = 64 * 2**10
+"""What a socket that is not full takes at once."""
+
 OVERHEAD_BYTES = 64
 RECORD_OVERHEAD_BYTES = 8
 
@@ -36,25 +39,37 @@ class Outbox:
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
         self._bytes = 0
+        self._sources = 0  # streams, and parts of streams, among the items
         self._bell = Bell()
         self.last = False
         """Nothing follows what is queued: close the link behind it."""
 
     def put(self, message: Message) -> bool:
-        """Queue a message; False if the link is over its budget."""
+        """Queue a message; False if the link is over its budget. The writer is not woken: see ``ring``."""
         self._items.append(message)
-        if type(message) is not Entries:
+        if type(message) is Entries:
+            self._sources += 1
+        else:
             self._bytes += size_of(message)
-        self._bell.ring()
         return self._bytes <= QUEUED_BYTES_MAX
 
     def put_source(self, source: SendSnapshot | SendRecords) -> None:
         self._items.append(source)
+        self._sources += 1
+        self._bell.ring()
+
+    def ring(self) -> None:
+        """Wake the writer: there is something for it to send."""
         self._bell.ring()
 
     def finish(self) -> None:
         self.last = True
         self._bell.ring()
+
+    @property
+    def short(self) -> bool:
+        """Messages alone are queued, and they are one small frame."""
+        return 0 < self._bytes <= SHORT_BYTES and not self.last and not self._sources
 
     async def wait(self) -> None:
         """Until something is queued, or nothing ever will be. A checkpoint."""
@@ -66,6 +81,7 @@ class Outbox:
         if not items:
             return None
         if isinstance(items[0], (SendSnapshot, SendRecords)):
+            self._sources -= 1
             return items.popleft()  # type: ignore[return-value]
         messages: list[Message] = []
         taken = 0
@@ -73,7 +89,9 @@ class Outbox:
             message = cast(Message, items.popleft())
             size = size_of(message)
             taken += size
-            if type(message) is not Entries:
+            if type(message) is Entries:
+                self._sources -= 1
+            else:
                 self._bytes -= size
             messages.append(message)
         return encode_frame(messages)
@@ -90,13 +108,14 @@ class Outbox:
 class PeerLink:
     """A link with its number (the core's name for it) and what waits to be sent on it."""
 
-    __slots__ = ("closed_by_us", "id", "link", "outbox")
+    __slots__ = ("closed_by_us", "id", "link", "outbox", "writing")
 
     def __init__(self, id: int, link: Link) -> None:
         self.id = id
         self.link = link
         self.outbox = Outbox()
         self.closed_by_us = False
+        self.writing = False  # the writer has taken something and is not through with all of it
 
     def close(self) -> None:
         self.link.close()

@@ -78,6 +78,22 @@ class Link(ABC):
     async def send(self, frame: bytes) -> None:
         """Send one frame. A checkpoint. Raises LinkError once the link is closed or broken; cancelled, it may be left broken."""
 
+    @property
+    def ready(self) -> bool:
+        """``send_soon`` may be called now: no send is under way, and nothing is kept. Always False where there is no such thing."""
+        return False
+
+    def send_soon(self, frame: bytes) -> bool:
+        """Send one frame as far as the network takes it at once; only while ``ready``. Plain.
+
+        False: the rest is kept, and ``flush`` has to be called; errors come there.
+        """
+        raise NotImplementedError
+
+    async def flush(self) -> None:
+        """Send what is kept. A checkpoint. Raises LinkError as ``send`` does."""
+        await trio.lowlevel.checkpoint()
+
     @abstractmethod
     async def receive(self) -> Sequence[bytes]:
         """All complete frames that have arrived, at least one; one task at a time. Raises LinkError when the link has ended, for

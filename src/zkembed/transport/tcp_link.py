@@ -33,6 +33,7 @@ class TcpLink(Wire):
         self._frame_deadline = math.inf
         self._receiving = False
         self._sending = False
+        self._kept = b""
         # Why the link has ended; None while it has not. Invariant: the socket is open exactly as long as this is None.
         self._ended: str | None = None
 
@@ -116,10 +117,31 @@ class TcpLink(Wire):
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
+    @property
+    def ready(self) -> bool:
+        return not self._sending and not self._kept and self._ended is None
+
+    def send_soon(self, frame: bytes) -> bool:
+        data = encode_frame(frame, self._splitter.frame_bytes_max)
+        try:
+            sent = self._socket.send(data)
+        except OSError:
+            sent = 0  # Full, or broken: ``flush`` will see.
+        self._kept = data[sent:]
+        return not self._kept
+
+    async def flush(self) -> None:
+        await self._send(b"")
+
     async def send(self, frame: bytes) -> None:
+        await self._send(encode_frame(frame, self._splitter.frame_bytes_max))
+
+    async def _send(self, data: bytes) -> None:
+        """Behind what ``send_soon`` has kept."""
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this link")
-        data = encode_frame(frame, self._splitter.frame_bytes_max)
+        if self._kept:
+            data, self._kept = self._kept + data, b""
         self._sending = True
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
