@@ -27,6 +27,9 @@ class MortalTransport(Transport):
         self._reason = reason
         self._serving.cancel(reason=f"zkembed: {reason}")
 
+    async def check(self) -> None:
+        await self._inner.check()
+
     async def serve(
         self,
         hello: Hello,
