@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import cast
 from zlib import crc32
 
 from .bell import Bell
@@ -37,7 +36,7 @@ class Outbox:
     """Invariant: ``_bytes`` is the sum of the sizes of the queued messages that count."""
 
     def __init__(self) -> None:
-        self._items: deque[Item] = deque()
+        self._items: deque[tuple[Item, int]] = deque()  # with their sizes, worked out once
         self._bytes = 0
         self._sources = 0  # streams, and parts of streams, among the items
         self._bell = Bell()
@@ -46,15 +45,16 @@ class Outbox:
 
     def put(self, message: Message) -> bool:
         """Queue a message; False if the link is over its budget. The writer is not woken: see ``ring``."""
-        self._items.append(message)
+        size = size_of(message)
+        self._items.append((message, size))
         if type(message) is Entries:
             self._sources += 1
         else:
-            self._bytes += size_of(message)
+            self._bytes += size
         return self._bytes <= QUEUED_BYTES_MAX
 
     def put_source(self, source: SendSnapshot | SendRecords) -> None:
-        self._items.append(source)
+        self._items.append((source, 0))
         self._sources += 1
         self._bell.ring()
 
@@ -80,14 +80,18 @@ class Outbox:
         items = self._items
         if not items:
             return None
-        if isinstance(items[0], (SendSnapshot, SendRecords)):
+        first, _ = items[0]
+        if isinstance(first, (SendSnapshot, SendRecords)):
+            items.popleft()
             self._sources -= 1
-            return items.popleft()  # type: ignore[return-value]
+            return first
         messages: list[Message] = []
         taken = 0
-        while items and taken < FRAME_BYTES and not isinstance(items[0], (SendSnapshot, SendRecords)):
-            message = cast(Message, items.popleft())
-            size = size_of(message)
+        while items and taken < FRAME_BYTES:
+            message, size = items[0]
+            if isinstance(message, (SendSnapshot, SendRecords)):
+                break
+            items.popleft()
             taken += size
             if type(message) is Entries:
                 self._sources -= 1
