@@ -67,36 +67,38 @@ async def test_RE_7_cancelled_at_every_step_of_a_wait(autojump_clock: MockClock)
     assert steps > 20
 
 
+async def one_ahead_goes(first: Lock | Election, second: Lock | Election, step: int) -> bool:
+    """The first is cancelled at a step of the second's arrival; the second gets it all the same. False: it had arrived before."""
+    cancel = CancelAt(step)
+
+    async def ahead() -> None:
+        with cancel.scope:
+            async with first:
+                await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ahead)
+        await quiet()
+        trio.lowlevel.add_instrument(cancel)
+        behind = hold(nursery, second)
+        await quiet()
+        trio.lowlevel.remove_instrument(cancel)
+        cancelled = cancel.scope.cancel_called
+        cancel.scope.cancel()
+        await quiet()
+        assert behind.held is not None
+        behind.let_go.set()
+    return cancelled
+
+
 async def test_RE_6_the_one_before_goes_at_every_step_of_our_arrival(autojump_clock: MockClock) -> None:
     """RE-6: also between our reading the queue and our watch on it. No hang."""
     async with open_ensemble(3) as ensemble:
         zk = ensemble.zk(follower(ensemble))
         other = ensemble.zk(ensemble.leader() or 0)
 
-        async def once(step: int) -> bool:
-            cancel = CancelAt(step)
-
-            async def ahead() -> None:
-                with cancel.scope:
-                    async with Lock(other, LOCK):
-                        await trio.sleep_forever()
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(ahead)
-                await quiet()
-                trio.lowlevel.add_instrument(cancel)
-                behind = hold(nursery, Lock(zk, LOCK))
-                await quiet()
-                trio.lowlevel.remove_instrument(cancel)
-                cancelled = cancel.scope.cancel_called
-                cancel.scope.cancel()
-                await quiet()
-                assert behind.held is not None
-                behind.let_go.set()
-            return cancelled
-
         steps = 0
-        while await once(steps):
+        while await one_ahead_goes(Lock(other, LOCK), Lock(zk, LOCK), steps):
             steps += 1
     assert steps > 20
 
@@ -109,30 +111,8 @@ async def test_RE_6_the_one_before_goes_between_the_list_and_the_watch(autojump_
     async with open_ensemble(1) as ensemble:
         zk = ensemble.zk(1)
 
-        async def once(step: int) -> bool:
-            cancel = CancelAt(step)
-
-            async def ahead() -> None:
-                with cancel.scope:
-                    async with Election(zk, LOCK):
-                        await trio.sleep_forever()
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(ahead)
-                await quiet()
-                trio.lowlevel.add_instrument(cancel)
-                behind = hold(nursery, Election(zk, LOCK))
-                await quiet()
-                trio.lowlevel.remove_instrument(cancel)
-                cancelled = cancel.scope.cancel_called
-                cancel.scope.cancel()
-                await quiet()
-                assert behind.held is not None
-                behind.let_go.set()
-            return cancelled
-
         steps = 0
-        while all([await once(steps) for _ in range(8)]):
+        while all([await one_ahead_goes(Election(zk, LOCK), Election(zk, LOCK), steps) for _ in range(8)]):
             steps += 1
     assert steps > 5
 
