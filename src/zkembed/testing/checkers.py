@@ -1,0 +1,60 @@
+"""Checkers: each reads a history as it grows and raises ``Violation`` at the first event that breaks an invariant of docs/invariants.md.
+
+A checker may judge several invariants; ``ids`` names them. It counts how often it had something to judge, for a checker that never had
+proves nothing. All of them may listen to a simulation while it runs; the same ones read histories of real processes, in
+which the whole of C comes first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from .history import Event, History
+
+
+class Violation(AssertionError):
+    """id: of the invariant.  nodes: those concerned, for the story."""
+
+    def __init__(self, id: str, text: str, nodes: Iterable[int] = ()) -> None:
+        super().__init__(f"{id}: {text}")
+        self.id = id
+        self.text = text
+        self.nodes = tuple(nodes)
+
+
+class Checker:
+    """Subclasses name their ids, and fill ``self._on`` with one method for each kind of event they read.
+
+    judged: how often each id had something to judge.
+    """
+
+    ids: ClassVar[tuple[str, ...]]
+
+    def __init__(self) -> None:
+        self.judged: Counter[str] = Counter()
+        self._on: dict[type, Callable[[Any], None]] = {}
+
+    def see(self, event: Event) -> None:
+        """Raises Violation."""
+        handler = self._on.get(type(event))
+        if handler is not None:
+            handler(event)
+
+    def finish(self, *, calm: bool) -> None:
+        """The history is over. calm: it ended with a liveness phase whose core came to rest, so that what was to come has come. Raises Violation."""
+
+    @staticmethod
+    def fail(id: str, text: str, *nodes: int) -> None:
+        raise Violation(id, text, nodes)
+
+
+def judge(history: History | Iterable[Event], checkers: Iterable[Checker], *, calm: bool) -> None:
+    """Read a whole history. Raises the first Violation."""
+    all = tuple(checkers)
+    for event in history:
+        for checker in all:
+            checker.see(event)
+    for checker in all:
+        checker.finish(calm=calm)
