@@ -10,6 +10,7 @@ from zkembed.durable import SnapshotInfo
 from zkembed.endpoint import SessionState
 from zkembed.replica.config_text import config_text
 from zkembed.replica.effects import LoadState
+from zkembed.testing.simulated.replica_app import load_tree
 from zkembed.tree.results import Failure, public
 from zkembed.tree.tree import Tree
 from zkembed.tree.watches import WatchMode
@@ -18,7 +19,7 @@ from zkembed.zab.effects import Purpose
 from zkembed.zab.settings import Settings
 
 from .test_scenarios_sessions import closes, corrupt, up
-from .world import World, create, data, load, put
+from .world import World, create, data, put
 
 CONNECTED, EXPIRED = SessionState.CONNECTED, SessionState.EXPIRED
 
@@ -35,7 +36,7 @@ class SlowLoads:
     def _keep(self, effect: LoadState) -> None:
         disk = self._world[self._node_id].disk
         info, chunks = disk.live.snapshots[effect.base] if effect.base else (SnapshotInfo(), ())
-        tree, chain = load(chunks), info.chain
+        tree, chain = load_tree(chunks), info.chain
         for record in disk.live.records:
             if effect.base < record.zxid <= effect.upto:
                 tree.apply(record, config_text(record))
@@ -107,7 +108,7 @@ def test_s_7_the_lease_counts_from_when_the_touch_was_sent_and_not_from_its_conf
     """S-7: on a slow network a confirmation arrives seconds after its touch; from some moment on no touch gets through."""
     world, leader, (follower, _) = up()
     session = world.open(follower)
-    world.delay = (0.5, 0.6)
+    world.network.delay = (0.5, 0.6)
     world.run(10.0)
     assert session.state is CONNECTED
     seen = closes(world, session.id)

@@ -209,7 +209,7 @@ def soak(n: int, seed: int) -> World:
         assert not [node for node in world if node.halted], "no node may halt"
         chaos.judge()
     except BaseException as error:
-        error.add_note(f"soak of {n} replicas, seed {seed}\n" + "\n".join(list(world.trace)[-60:]))
+        error.add_note(f"soak of {n} replicas, seed {seed}\n" + world.story())
         raise
     return world
 

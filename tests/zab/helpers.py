@@ -7,10 +7,12 @@ from typing import Any
 
 from attrs import evolve
 
-from tests.sim import Cluster, Generation, SimNode
 from zkembed.codec import encode
 from zkembed.durable import Epochs, SnapshotInfo
 from zkembed.record import Kind, Record
+from zkembed.testing.simulated.cluster import Cluster
+from zkembed.testing.simulated.disk import Generation
+from zkembed.testing.simulated.node import SimNode
 from zkembed.zab.effects import Effect, Send
 from zkembed.zab.messages import Message
 from zkembed.zab.quorum import Configuration

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from attrs import evolve
 
-from tests.sim import Violation
 from tests.zab.test_soak import soak
 from zkembed.errors import InternalError
+from zkembed.testing.checkers import Violation
 from zkembed.zab.attempt import LeaderPhase
 from zkembed.zab.core import Core
 from zkembed.zab.disk import Disk

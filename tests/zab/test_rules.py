@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from tests.sim import Cluster, SimNode
 from tests.zab.helpers import followers, founded, give_logs, make_log, record_after, sent, z
 from zkembed.durable import Epochs
 from zkembed.errors import InternalError
 from zkembed.record import Kind
+from zkembed.testing.simulated.cluster import Cluster
+from zkembed.testing.simulated.node import SimNode
 from zkembed.zab.effects import Dial, Effect, Purpose, Role, Send, Serving, SetEpochs
 from zkembed.zab.messages import (
     Ack,
@@ -78,7 +79,7 @@ def test_e_9_no_notification_makes_a_node_leave_a_leader_that_lives() -> None:
         best = Vote(9, z("9.9"), c)
         notify = Notify(NodeState.LOOKING, True, 1000, best, 0, z("1.1"), True, founded(cluster).encode())
         link = inbound(cluster, node_id, c, Purpose.ELECTION)
-        cluster._step(cluster[node_id], lambda machine, link=link, notify=notify: machine.receive(link, notify))
+        cluster.step(cluster[node_id], lambda machine, link=link, notify=notify: machine.receive(link, notify))
         assert len(cluster[node_id].roles) == roles
         assert [(message.vote.leader, message.established) for _, message in answers] == [(leader, 1)]
         cluster.watchers.clear()
@@ -126,7 +127,7 @@ def test_d_1_an_accepted_epoch_is_remembered_also_from_a_follower_info_that_came
     cluster.partition([4], [1, 2, 3, 5])
     cluster.start(4)
     storage = cluster[1].disk.storage_id
-    cluster._step(
+    cluster.step(
         cluster[4],
         lambda machine: machine.link_up(9001, 1, storage, 2, Purpose.ZAB, False),
         lambda machine: machine.receive(9001, FollowerInfo(9, z("1.1"), False, False)),
@@ -164,7 +165,7 @@ def test_d_5_a_more_recent_history_is_not_counted_and_the_leader_goes_on_with_ot
     cluster.start(3)
     cluster.run_until(lambda: cluster[3].peer.phase == "discovery")
     storage, closed = cluster[1].disk.storage_id, sent(cluster, Sync, 3)
-    cluster._step(
+    cluster.step(
         cluster[3],
         lambda machine: machine.link_up(9001, 1, storage, 1, Purpose.ZAB, False),
         lambda machine: machine.receive(9001, FollowerInfo(1, z("1.1"), False, False)),
@@ -231,24 +232,24 @@ def test_y_5_what_the_head_and_the_end_of_a_stream_say(mode: SyncMode) -> None:
 def stall(cluster: Cluster, leader: int, learner: int) -> list[tuple[SimNode, int, list[Message]]]:
     """From its first snapshot chunk on, nothing more goes out on the leader's link to ``learner``: a slow disk or line."""
     held: list[tuple[SimNode, int, list[Message]]] = []
-    send = cluster._send
+    send = cluster.network.send
 
     def slow(node: SimNode, link: int, messages: list[Message]) -> None:
-        connection = cluster._connections.get((node.id, link))
+        connection = cluster.network.connection(node.id, link)
         there = connection is not None and node.id == leader and learner in connection.links and connection.purpose is Purpose.ZAB
         if there and (held or any(isinstance(message, SnapChunk) for message in messages)):
             held.append((node, link, messages))
         else:
             send(node, link, messages)
 
-    cluster._send = slow  # type: ignore[method-assign]
+    cluster.network.send = slow  # type: ignore[method-assign]
     return held
 
 
 def goes_on(cluster: Cluster, held: list[tuple[SimNode, int, list[Message]]]) -> None:
-    del cluster._send  # type: ignore[method-assign]
+    del cluster.network.send  # type: ignore[method-assign]
     for item in held:
-        cluster._send(*item)
+        cluster.network.send(*item)
 
 
 def test_y_11_a_slow_stream_is_waited_for_while_the_leader_is_heard() -> None:

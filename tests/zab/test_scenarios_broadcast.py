@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
-from tests.sim import Cluster, SimNode
 from tests.zab.helpers import followers, record_after, sent, z
 from zkembed.record import Kind
+from zkembed.testing.simulated.cluster import Cluster
+from zkembed.testing.simulated.node import SimNode
 from zkembed.zab.effects import (
     Append,
     Effect,
@@ -147,7 +148,7 @@ def test_br_4_gap_or_regression(bad: Callable[[int, SimNode], Message]) -> None:
     log = [record.encoded for record in node.disk.live.records]
     message = bad(cluster[a].peer.epoch, node)
     link = proposal_link(cluster, b)
-    cluster._step(node, lambda machine: machine.receive(link, message))
+    cluster.step(node, lambda machine: machine.receive(link, message))
     assert node.peer.role is Role.LOOKING
     cluster.wait_serving()
     cluster.wait_equal()
@@ -301,7 +302,7 @@ def test_r_2_many_requests_share_a_round() -> None:
     """R-2: one PING round confirms all requests that came before it was sent."""
     cluster, a, (b, _) = started()
     cluster.run(1.0)
-    cluster.together = 1.0
+    cluster.network.together = 1.0
     pings = sent(cluster, Ping, a)
 
     def ask(peer: Peer) -> None:
@@ -452,12 +453,12 @@ def test_i_6_a_newer_incarnation_takes_the_place_of_the_older() -> None:
     node, storage, incarnation = cluster[a], cluster[b].disk.storage_id, cluster[b].disk.incarnation
     closed: list[str] = []
     cluster.watchers.append(lambda n, effect: closed.append(effect.reason) if n.id == a and type(effect).__name__ == "CloseLink" else None)  # type: ignore[union-attr]
-    cluster._step(node, lambda machine: machine.link_up(7001, b, storage, incarnation - 1, Purpose.ELECTION, False))
-    cluster._step(node, lambda machine: machine.link_up(7003, 77, storage, 1, Purpose.ELECTION, False))
-    cluster._step(node, lambda machine: machine.link_up(7005, a, storage, 1, Purpose.ELECTION, False))
-    cluster._step(node, lambda machine: machine.link_up(7007, b, b"another disk 123", 1, Purpose.ELECTION, False))
+    cluster.step(node, lambda machine: machine.link_up(7001, b, storage, incarnation - 1, Purpose.ELECTION, False))
+    cluster.step(node, lambda machine: machine.link_up(7003, 77, storage, 1, Purpose.ELECTION, False))
+    cluster.step(node, lambda machine: machine.link_up(7005, a, storage, 1, Purpose.ELECTION, False))
+    cluster.step(node, lambda machine: machine.link_up(7007, b, b"another disk 123", 1, Purpose.ELECTION, False))
     assert ["older than" in closed[0], "no member" in closed[1], "own id" in closed[2], "configuration names" in closed[3]] == [True] * 4
-    cluster._step(node, lambda machine: machine.link_up(7009, b, storage, incarnation + 1, Purpose.ELECTION, False))
+    cluster.step(node, lambda machine: machine.link_up(7009, b, storage, incarnation + 1, Purpose.ELECTION, False))
     assert "newer connection" in closed[4]
     assert cluster.leader() == a
 
@@ -534,7 +535,7 @@ def test_section_18_promises_may_not_fall() -> None:
 def test_section_18_a_broken_invariant_halts() -> None:
     """Section 18: a completion out of order is a defect: the node halts, closes its links, and the others go on."""
     cluster, a, rest = started()
-    cluster._step(cluster[a], lambda machine: machine.disk_done(999_999))
+    cluster.step(cluster[a], lambda machine: machine.disk_done(999_999))
     assert cluster[a].halted is not None
     cluster.wait_leader(*rest, limit=BOUND)
     assert cluster[a].peer.role is Role.LOOKING

@@ -6,9 +6,10 @@ from itertools import combinations
 
 import pytest
 
-from tests.sim import Cluster, SimNode
 from tests.zab.helpers import followers, founded, give_logs, log_of, make_log, sent, z
 from zkembed.durable import Epochs
+from zkembed.testing.simulated.cluster import Cluster
+from zkembed.testing.simulated.node import SimNode
 from zkembed.zab.attempt import LeaderPhase
 from zkembed.zab.effects import Effect, Purpose, Role, Send, SetEpochs
 from zkembed.zab.messages import AckEpoch, FollowerInfo, LeaderInfo
@@ -241,7 +242,7 @@ def test_d_9_a_newer_committed_configuration_wins() -> None:
     follower = followers(cluster, leader)[0]
     node = cluster[leader]
     storage = cluster[follower].disk.storage_id
-    cluster._step(
+    cluster.step(
         node,
         lambda machine: machine.link_up(9001, follower, storage, 1, Purpose.ZAB, False),
         lambda machine: machine.receive(9001, FollowerInfo(1, z("1.9"), False, False)),

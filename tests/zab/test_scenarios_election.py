@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim import Cluster
 from tests.zab.helpers import followers, give_logs, log_of, sent, z
 from zkembed.durable import Epochs
+from zkembed.testing.simulated.cluster import Cluster
 from zkembed.zab.effects import Role
 from zkembed.zab.messages import NodeState, Notify, Vote
 from zkembed.zab.settings import Settings
@@ -63,7 +63,7 @@ def test_el_3_never_settles(seed: int) -> None:
     logs = {1: "1.1 1.2 1.3", 2: "1.1 1.2 2.1", 3: "1.1", 4: "1.1 1.2 2.1 2.2", 5: "1.1 1.2"}
     give_logs(cluster, logs)
     votes = {node_id: Vote(node.disk.epochs.current, node.disk.live.end, node_id) for node_id, node in cluster.nodes.items()}
-    cluster.delay = (0.0001, 0.15)
+    cluster.network.delay = (0.0001, 0.15)
     for node_id in cluster.rng.sample(sorted(cluster.nodes), 5):
         cluster.run(cluster.rng.uniform(0, 0.1))
         cluster.start(node_id)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.sim import App, Cluster, SimNode
 from tests.zab.helpers import followers, give_logs, log_of, sent, z
 from zkembed.durable import Epochs
 from zkembed.record import Kind
+from zkembed.testing.simulated.cluster import Cluster
+from zkembed.testing.simulated.node import App, SimNode
 from zkembed.zab.effects import AbortInstall, Effect, InstallChunk, Purpose, Role, Send, SetEpochs, Truncate
 from zkembed.zab.messages import (
     Ack,
@@ -213,7 +214,7 @@ def test_sy_5_interrupted_snap(seed: int) -> None:
     app.take_snapshot()
     for number in range(5):
         cluster.write(b"tail %d" % number)
-    cluster.delay, cluster.together = (0.001, 0.02), 0.0
+    cluster.network.delay, cluster.network.together = (0.001, 0.02), 0.0
     broken: list[int] = []
 
     def break_off() -> None:
@@ -322,15 +323,15 @@ def lying_leader(cluster: Cluster, victim: int, header: Callable[[int], Sync]) -
     shown = node.peer.configuration
     epoch = node.disk.epochs.accepted + 1
     notify = Notify(NodeState.LEADING, True, 99, Vote(epoch, z("1.1"), liar), epoch, shown.version, True, shown.encode())
-    cluster._step(
+    cluster.step(
         node,
         lambda machine: machine.link_up(9001, liar, storage, 50, Purpose.ELECTION, False),
         lambda machine: machine.receive(9001, notify),
     )
-    cluster._step(node, lambda machine: machine.link_up(9003, liar, storage, 50, Purpose.ZAB, True))
-    cluster._step(node, lambda machine: machine.receive(9003, LeaderInfo(epoch)))
+    cluster.step(node, lambda machine: machine.link_up(9003, liar, storage, 50, Purpose.ZAB, True))
+    cluster.step(node, lambda machine: machine.receive(9003, LeaderInfo(epoch)))
     cluster.run(0.01)
-    cluster._step(node, lambda machine: machine.receive(9003, header(epoch)))
+    cluster.step(node, lambda machine: machine.receive(9003, header(epoch)))
 
 
 @pytest.mark.parametrize("done", [False, True])
@@ -361,7 +362,7 @@ def test_sy_9_truncate_crash(done: bool) -> None:
 def test_sy_11_commit_during_sync(seed: int) -> None:
     """SY-11 (Y-1, Y-9): commits land between cut, NEWLEADER, ack and UPTODATE in every order of delays; the learner ends equal."""
     cluster, _, _, c = old_and_new(seed)
-    cluster.delay = (0.0001, 0.03)
+    cluster.network.delay = (0.0001, 0.03)
     cluster[c].disk.delay = cluster.rng.choice([0.0001, 0.01, 0.04])
     cluster.start(c)
     for number in range(20):
@@ -414,7 +415,7 @@ def test_sy_12_duplicate_at_cut() -> None:
 
 
 def target_of(cluster: Cluster, node_id: int, link: int) -> int | None:
-    connection = cluster._connections.get((node_id, link))
+    connection = cluster.network.connection(node_id, link)
     return None if connection is None else next(other for other in connection.links if other != node_id)
 
 

@@ -11,7 +11,8 @@ from random import Random
 
 import pytest
 
-from tests.sim import Cluster, SimNode
+from zkembed.testing.simulated.cluster import Cluster
+from zkembed.testing.simulated.node import SimNode
 from zkembed.zab.effects import Role
 from zkembed.zab.settings import Settings
 
@@ -119,7 +120,7 @@ def soak(n: int, seed: int) -> Cluster:
         states = list(cluster.states().values())
         assert all(state == states[0] for state in states)
     except BaseException as error:
-        error.add_note(f"soak of {n} nodes, seed {seed}\n" + "\n".join(list(cluster.trace)[-60:]))
+        error.add_note(f"soak of {n} nodes, seed {seed}\n" + cluster.story())
         raise
     return cluster
 

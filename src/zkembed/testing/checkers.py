@@ -43,7 +43,10 @@ class Checker:
             handler(event)
 
     def finish(self, *, calm: bool) -> None:
-        """The history is over. calm: it ended with a liveness phase whose core came to rest, so that what was to come has come. Raises Violation."""
+        """The history is over. calm: it ended with a liveness phase whose core came to rest, so that what was to come has come.
+
+        Raises Violation.
+        """
 
     @staticmethod
     def fail(id: str, text: str, *nodes: int) -> None:

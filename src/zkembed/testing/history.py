@@ -2,10 +2,11 @@
 
 Every event begins with ``t`` (seconds, of the run's own clock), ``node`` (id) and ``life`` (which start of that node; 0 where it does
 not matter). Events of clients come from whoever drives sessions, in a simulation or in real processes; events of replicas come
-from the simulated world alone. ``Committed`` stands for the committed sequence C: simulated, an entry is added in the moment in which it is safe;
-from real processes the whole of C is read from their logs and stands first.
+from the simulated world alone. ``Committed`` stands for the committed sequence C: simulated, an entry is added in the moment in
+which it is safe; from real processes the whole of C is read from their logs and stands first.
 
-All fields are plain values (numbers, strings, bytes, None, and tuples of them), so that an event is a line in a file as well: ``to_row``, ``from_row``.
+All fields are plain values (numbers, strings, bytes, None, and tuples of them), so that an event can be a line in a file:
+``to_row``, ``from_row``.
 """
 
 from __future__ import annotations
@@ -112,8 +113,11 @@ class WatchEnded(NamedTuple):
 
 
 class LockSeen(NamedTuple):
-    """A contender for ``path``. state: "waits" (its znode exists), "holds", "doubts" (it must not act any more), "released" (its znode is gone,
-    or was asked to go and the session's order makes sure), "gave up" (likewise, without having held). token: fencing token, 0 unless it holds or held."""
+    """A contender for ``path``. token: fencing token, 0 unless it holds or held.
+
+    state: "waits" (its znode exists), "holds", "doubts" (it must not act any more), "released" (its znode is gone, or was asked to go
+    and the session's order makes sure of it), "gave up" (likewise, without having held).
+    """
 
     t: float
     node: int
@@ -284,7 +288,7 @@ Event: TypeAlias = (
     | Quiet
 )
 
-KINDS: dict[str, Any] = {kind.__name__: kind for kind in Event.__args__}  # type: ignore[attr-defined]
+KINDS: dict[str, Any] = {kind.__name__: kind for kind in Event.__args__}
 
 
 class History:
