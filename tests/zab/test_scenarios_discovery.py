@@ -163,7 +163,8 @@ def test_di_6_every_reachable_epoch_pair_starts(epochs: Epochs) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_di_7_amnesia(seed: int) -> None:
-    """DI-7 (I-1 to I-4): the write was on A and B; B's disk is replaced and A is down: B and C must not lead. With A the write is there."""
+    """DI-7 (I-1 to I-4): the write was on A and B; B's disk is replaced and A is down: B and C must not lead. With A the write is there;
+    then B is readmitted by the leader's own CONFIG, and the write outlives A."""
     cluster = Cluster(3, seed=seed)
     a = cluster.wait_leader()
     b, c = followers(cluster, a)
@@ -181,10 +182,29 @@ def test_di_7_amnesia(seed: int) -> None:
     assert cluster.leader() == a
     cluster.wait_equal()
     assert all(state == [b"acked by A and B"] for state in cluster.states().values())
-    assert not cluster[b].peer.has_vote
+    cluster.run_until(lambda: cluster[b].peer.has_vote and cluster[a].peer.configuration.names_voter(b, cluster[b].disk.storage_id))
+    cluster.run(1.0)
+    cluster.crash(a)
+    cluster.wait_leader(b, c, limit=BOUND)
+    cluster.write(b"acked by B and C")
+    cluster.wait_equal(b, c)
+    assert all(state == [b"acked by A and B", b"acked by B and C"] for state in cluster.states().values())
+
+
+def test_di_7_no_vote_keeps_no_leader_in_office() -> None:
+    """DI-7, I-2, B-9: B serves on its new disk and has no vote yet: it is not readmitted without C, and A with B alone is no quorum."""
+    cluster = Cluster(3)
+    a = cluster.wait_leader()
+    b, c = followers(cluster, a)
+    cluster.wait_equal()
+    cluster.crash(b)
+    cluster.wipe(b)
+    cluster.start(b)
+    cluster.run_until(lambda: cluster[b].peer.serving)
     cluster.crash(c)
     cluster.run(3.0)
-    assert cluster.leader() is None, "a node without a vote keeps no leader in office"
+    assert cluster.leader() is None
+    assert not cluster[b].peer.has_vote or len(cluster[a].peer._core.membership.active.configurations) == 2
 
 
 HOLDERS = [held for size in range(4) for held in combinations((1, 2, 3), size)]

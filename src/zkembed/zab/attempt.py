@@ -1,6 +1,6 @@
 """One attempt to lead, as the parts of a leader see it: who it is, how far it is, its learners, its quorums.
 
-The leader and its parts (proposals, pulse, duty, handover) share this and know nothing else of each other.
+The leader and its parts (proposals, pulse, duty, readmission, handover) share this and know nothing else of each other.
 """
 
 from __future__ import annotations

@@ -69,10 +69,13 @@ class Core:
             self.emit(Halt(error))
 
     def hear_accepted(self, link: Link, info: FollowerInfo) -> bool:
-        """Note what a voter says it has promised, whatever becomes of its FOLLOWERINFO (rule D-1). False: too far ahead for that (Z-2)."""
+        """Note what a voter, or who has come in its place (I-3), says it has promised, whatever becomes of its FOLLOWERINFO (rule D-1).
+
+        False: too far ahead for that (Z-2).
+        """
         if info.accepted_epoch > self.disk.promised.accepted + self.settings.max_epoch_jump:
             return False
-        if not info.joining and self.membership.names_voter(link.node_id, link.storage_id):
+        if link.node_id in self.membership.active.voter_ids:
             self.accepted_heard[link.node_id] = max(info.accepted_epoch, self.accepted_heard.get(link.node_id, 0))
         return True
 

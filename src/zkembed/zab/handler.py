@@ -79,5 +79,10 @@ class Handler:
         return self.phase is HandlerPhase.SERVING
 
     def votes(self, active: ActiveConfigurations) -> bool:
-        """Whether anything it acknowledges counts (rules I-2, P-12)."""
-        return self.normal and not self.info.joining and active.names_voter(self.link.node_id, self.link.storage_id)
+        """Whether anything it acknowledges counts (rules I-2, P-12).
+
+        Behind v0 the storage id alone decides: who is readmitted has a vote from the entry on that says so, whatever it said of itself
+        when it came (rule I-3). v0 names no storage, so there its word is needed (I-4).
+        """
+        named = active.names_voter(self.link.node_id, self.link.storage_id)
+        return self.normal and named and not (self.info.joining and active.founding)

@@ -256,6 +256,9 @@ class History:
         self._run_starts[0] = ordinal
         self._start = ordinal
         self.base = zxid
+        # What rules at the base, and what came later: a truncation goes no further back (C-6).
+        older = [config for config in self._configs if config.version <= zxid]
+        self._configs = older[-1:] + self._configs[len(older) :]
 
     # --- questions ---------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """A node that leads in one attempt: discovery, synchronization, and what follows from them (sections 4 to 6, the leader's half).
 
 Made when the node is elected, dropped when ``ended`` says why it is over. It is *established* once a quorum has acknowledged
-NEWLEADER; only then it proposes. The parts of an established leader: proposals, pulse (rounds), duty (its right to lead), handover.
+NEWLEADER; only then it proposes. The parts of an established leader: proposals, pulse (rounds), duty (its right to lead), readmission
+(of voters that lost their disk), handover.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from .messages import (
 from .proposals import Proposals
 from .pulse import Pulse
 from .quorum import FOUNDING_VERSION
+from .readmission import Readmission
 from .sync import plan_sync, stream
 
 
@@ -55,6 +57,7 @@ class Leader(Attempt):
         self.pulse = Pulse(self)
         self.duty = Duty(self)
         self._hand_over = HandOver(self)
+        self._readmission = Readmission(self, self.proposals)
         self._initial_end = EMPTY
 
     def begin(self, held: list[tuple[Link, FollowerInfo]]) -> None:
@@ -107,8 +110,10 @@ class Leader(Attempt):
     def _lock_out(self, handler: Handler) -> None:
         """It has promised a higher epoch and cannot join this one (rule D-8)."""
         node_id = handler.link.node_id
-        if handler.votes(self.core.membership.active):
-            self.duty.lock_out(node_id)
+        active = self.core.membership.active
+        if node_id in active.voter_ids:
+            self.duty.lock_out(node_id)  # Also one without a vote yet: only a leader that it may follow can give it back (I-3).
+        if handler.votes(active):
             self.rejected.add(node_id)
         self._drop(handler, f"it has promised epoch {handler.info.accepted_epoch}, this is {self.epoch}")
 
@@ -267,6 +272,7 @@ class Leader(Attempt):
             return
         if self.proposals.flush():
             self.duty.committed()
+            self._readmission.committed()
         self.core.deliver()  # Also when the own disk has caught up with a point that the others had committed before.
         self._hand_over.finish_if_done()
 
@@ -295,6 +301,7 @@ class Leader(Attempt):
         self.pulse.tick(now)
         if self.established:
             self.duty.tick(now)
+            self._readmission.tick(now)
             self._hand_over.finish_if_done()
 
     def deadline(self) -> float:

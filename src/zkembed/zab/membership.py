@@ -42,7 +42,7 @@ class Membership:
         if key != self._key:
             self._key = key
             self.changes += 1
-            if adopted is not None and (not configurations or configurations[-1].version < adopted.version):
+            if adopted is not None and (not configurations or configurations[-1].version <= adopted.version):
                 configurations = (adopted,)
             self._active = ActiveConfigurations(configurations or (self.founding,))
         return self._active
@@ -105,17 +105,18 @@ class Membership:
     def learn(self, notify: Notify) -> bool:
         """What a member shows to this LOOKING node (rules C-9, I-4). Returns whether anything changed.
 
-        1. A committed configuration newer than the own is adopted.
+        1. A committed configuration newer than the newest one known committed is adopted; it may be the last in the own log, of which
+           this node did not know that it is committed (then the one before it rules no more, C-3).
         2. At v0 any history ends founding: v1, committed or not, is adopted; without something to adopt the node is JOINING.
         """
         if notify.config_version == FOUNDING_VERSION:
             if self.active.founding and notify.has_vote and notify.vote is not None and notify.vote.zxid != EMPTY:
                 return self._leave_founding()
             return False
-        if notify.config_version <= self.newest.version:
-            return False
         if not notify.config_committed:
             return self.active.founding and self._leave_founding()
+        if notify.config_version <= max(self.committed_version, FOUNDING_VERSION if self._adopted is None else self._adopted.version):
+            return False
         try:
             shown = Configuration.decode(notify.config)
         except DecodeError:

@@ -40,14 +40,18 @@ class Proposals:
         end, committed = self._attempt.core.history.end, self._attempt.core.history.committed
         return end - committed if epoch_of(end) == epoch_of(committed) else counter_of(end)
 
+    @property
+    def next_zxid(self) -> int:
+        end = self._attempt.core.history.end
+        return end + 1 if epoch_of(end) == self._attempt.epoch else make(self._attempt.epoch, 1)
+
     def append(self, kind: Kind, payload: bytes, time: int) -> Record:
         """Assign the next zxid; it leaves with the next ``flush`` (rules B-1, B-2). Raises InternalError unless established."""
         if not self._attempt.established or self._attempt.ended:
             raise InternalError("a proposal by a leader that is not established")
         history = self._attempt.core.history
         end = history.end
-        zxid = end + 1 if end >> 32 == self._attempt.epoch else make(self._attempt.epoch, 1)
-        record = Record.make(zxid, end, max(time, history.end_time), kind, history.committed, payload, history.end_chain)
+        record = Record.make(self.next_zxid, end, max(time, history.end_time), kind, history.committed, payload, history.end_chain)
         history.append(record)
         self._batch.append(record)
         self._outstanding_bytes += len(record.encoded)

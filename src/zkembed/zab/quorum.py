@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ..codec import decode, encode
 from ..durable import STORAGE_ID_BYTES
@@ -98,6 +98,11 @@ class Configuration:
             return 0
         points.sort(reverse=True)
         return points[need - 1]
+
+    def with_storage(self, version: int, node_id: int, storage_id: bytes) -> Configuration:
+        """The configuration in which this member has another storage, all else being as it is (rule I-3)."""
+        members = (evolve(member, storage_id=storage_id) if member.node_id == node_id else member for member in self.members)
+        return Configuration(version, tuple(members))
 
     def encode(self) -> bytes:
         rows = [[member.node_id, member.address, int(member.role), member.storage_id] for member in self.members]

@@ -22,6 +22,7 @@ class Settings:
     lag_limit: float = 5.0
     lag_bytes_max: int = 64 * 2**20
     reepoch_interval: float = 60.0
+    join_lag_bytes_max: int = 1 * 2**20
     leave_wait: float = 1.0
     max_epoch_jump: int = 1_000_000
     counter_limit: int = 0xFFFF_0000
