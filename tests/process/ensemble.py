@@ -172,6 +172,8 @@ class Life:
 class Ensemble:
     """Members 1..n, each with a directory and an address of its own. ``lives``: all there were, oldest first."""
 
+    program = "tests.process.member"
+
     def __init__(self, nursery: trio.Nursery, directory: Path, n: int, **settings: Any) -> None:
         self.directory = directory
         self.peers = {id: f"127.0.0.1:{port}" for id, port in enumerate(free_ports(n), start=1)}
@@ -185,19 +187,15 @@ class Ensemble:
         """The present life of a member, or its last."""
         return next(life for life in reversed(self.lives) if life.member_id == id)
 
-    async def start(self, id: int, *, writers: int = 0, **settings: Any) -> Life:
+    def settings_for(self, id: int, number: int) -> dict[str, Any]:
+        """What the program is told when member ``id`` starts for the ``number``-th time."""
+        return {"node_id": id, "peers": self.peers, "data_dir": str(self.data_dirs[id]), "who": f"{id}.{number}", "writers": 0}
+
+    async def start(self, id: int, **settings: Any) -> Life:
         """A new process; returns as soon as it runs, which is before it is in."""
         number = 1 + sum(life.member_id == id for life in self.lives)
-        everything = {
-            "node_id": id,
-            "peers": self.peers,
-            "data_dir": str(self.data_dirs[id]),
-            "who": f"{id}.{number}",
-            "writers": writers,
-            **self._settings,
-            **settings,
-        }
-        command = [sys.executable, "-m", "tests.process.member", json.dumps(everything)]
+        everything = {**self.settings_for(id, number), **self._settings, **settings}
+        command = [sys.executable, "-m", self.program, json.dumps(everything)]
         pipe = subprocess.PIPE
         # A session of its own: Ctrl-C on the test run must not reach it.
         process = await trio.lowlevel.open_process(
@@ -208,9 +206,9 @@ class Ensemble:
         self._nursery.start_soon(life.listen)
         return life
 
-    async def start_all(self, ids: Iterable[int] | None = None, *, writers: int = 0, **settings: Any) -> None:
+    async def start_all(self, ids: Iterable[int] | None = None, **settings: Any) -> None:
         """Start members, by default all, and wait until they are in."""
-        lives = [await self.start(id, writers=writers, **settings) for id in (self.peers if ids is None else ids)]
+        lives = [await self.start(id, **settings) for id in (self.peers if ids is None else ids)]
         for life in lives:
             await life.wait_said("in")
 

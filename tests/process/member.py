@@ -14,9 +14,9 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -29,22 +29,34 @@ INTERRUPTED = 130
 FAILED = 3
 
 
+class Work(Protocol):
+    """What the application in this process does by itself."""
+
+    async def run(self) -> None:
+        """Until ``stop`` and all that was begun has ended."""
+
+    async def stop(self) -> None: ...
+
+
 class Member:
     """Executes commands on one client."""
 
-    def __init__(self, zk: Client, load: Load) -> None:
+    def __init__(self, zk: Client, load: Work) -> None:
         self.zk = zk
         self.load = load
         self.running: dict[int, trio.CancelScope] = {}
 
     async def run(self, commands: trio.MemoryReceiveChannel[dict[str, Any]]) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.load.run)
-            nursery.start_soon(self.tell_states)
-            nursery.start_soon(self.tell_roles)
+            for task in self.tasks():
+                nursery.start_soon(task)
             async for command in commands:
                 nursery.start_soon(self.execute, command)
             nursery.cancel_scope.cancel(reason="asked to leave")
+
+    def tasks(self) -> list[Callable[[], Awaitable[None]]]:
+        """What goes on all the time."""
+        return [self.load.run, self.tell_states, self.tell_roles]
 
     async def tell_states(self) -> None:
         while (session := self.zk.session).state is not zkembed.SessionState.CLOSED:
@@ -148,7 +160,10 @@ async def read_commands(commands: trio.MemorySendChannel[dict[str, Any]], scope:
     scope.cancel(reason="standard input has ended")
 
 
-async def main(config: Config, who: str, writers: int) -> None:
+async def main(settings: dict[str, Any]) -> None:
+    who, writers = settings.pop("who"), settings.pop("writers")
+    peers = {int(id): address for id, address in settings.pop("peers").items()}
+    config = Config(peers=peers, data_dir=Path(settings.pop("data_dir")), **settings)
     send, receive = trio.open_memory_channel[dict[str, Any]](100)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read_commands, send, nursery.cancel_scope)
@@ -168,14 +183,12 @@ def first_of(group: BaseExceptionGroup[zkembed.ZkError]) -> BaseException:
     return error
 
 
-def run() -> int:
-    settings = json.loads(sys.argv[1])
+def run_member(main: Callable[[dict[str, Any]], Awaitable[None]], settings: dict[str, Any]) -> int:
+    """A member's whole life, and the status of its process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    who, writers = settings.pop("who"), settings.pop("writers")
-    peers = {int(id): address for id, address in settings.pop("peers").items()}
     status = 0
     try:
-        trio.run(main, Config(peers=peers, data_dir=Path(settings.pop("data_dir")), **settings), who, writers)
+        trio.run(main, settings)
     except* KeyboardInterrupt:
         tell(event="interrupted")
         status = INTERRUPTED
@@ -188,4 +201,4 @@ def run() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(run_member(main, json.loads(sys.argv[1])))
