@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import blake2b
 
 from zkembed.durable import SnapshotInfo
 from zkembed.log.base import Log, Recovered
@@ -91,14 +92,25 @@ def everything(log: Log, recovered: Recovered) -> list[Record]:
 
 def small(disk: SimulatedDisk | None = None, *, durable: bool = True) -> MemoryLog:
     """A log whose limits are so low that a few records meet all of them."""
-    return MemoryLog(disk, durable, segment_bytes=700, reserve_bytes=1024, extend_bytes=256, random_bytes=Bytes())
+    return MemoryLog(disk, durable, segment_bytes=700, reserve_bytes=1024, extend_bytes=256, random_bytes=Bytes(disk))
 
 
 class Bytes:
-    """Random bytes without luck: each call differs from every other of the whole run."""
+    """Random bytes without luck: each call differs from all others on the same disk, and from all others where none is named.
+
+    Two copies of a disk that go the same way draw the same.
+    """
 
     _count = 0
 
+    def __init__(self, disk: SimulatedDisk | None = None) -> None:
+        self._disk = disk
+        self._drawn = 0
+
     def __call__(self, length: int) -> bytes:
-        Bytes._count += 1
-        return Bytes._count.to_bytes(length, "big")
+        if self._disk is None:
+            Bytes._count += 1
+            return Bytes._count.to_bytes(length, "big")
+        self._drawn += 1
+        # Each log draws three times at most, and no two logs that write begin at the same step.
+        return blake2b(b"%d %d %d" % (self._disk.boots, self._disk.steps, self._drawn), digest_size=length).digest()

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from copy import deepcopy
-from random import Random
+from collections.abc import Iterable
 
 from attrs import frozen
 
-from zkembed.durable import Epochs, SnapshotInfo
+from zkembed.durable import Epochs
 from zkembed.log.base import Log
-from zkembed.log.simulated_disk import PowerCutError, SimulatedDisk, Unsynced
+from zkembed.log.engine import LogEngine, LogOptions
+from zkembed.log.memory import MemoryLog
+from zkembed.log.simulated_disk import SimulatedDisk
 from zkembed.record import Record
 
-from .helpers import behind, everything, history, install, open_log, small, write_snapshot
+from .helpers import Bytes, behind, history, small
+from .model import (
+    Act,
+    Append,
+    AppendInPieces,
+    Close,
+    Install,
+    MakeLog,
+    Place,
+    Promise,
+    Purge,
+    Reboot,
+    Seal,
+    Snapshot,
+    Spoil,
+    Start,
+    StartAnew,
+    State,
+    Truncate,
+    run,
+)
 
 RECORDS = history(60)
 OTHER = history(40, epoch=7, payload=b"another history")
@@ -23,153 +42,116 @@ EPOCHS = Epochs(accepted=3, accepted_leader=2, current=2)
 
 @frozen
 class Story:
-    """setup: what happened before, ending with an open log.  act: the operation; it may open and close logs of that disk itself."""
+    """before: what happened until the operation.  acts: the operation, in the process that is then running.
+
+    make: the log that does it.  then: the log of the starts behind a crash.
+    """
 
     name: str
-    setup: Callable[[SimulatedDisk], Log]
-    act: Callable[[Log, SimulatedDisk], None]
+    before: tuple[Act, ...]
+    acts: tuple[Act, ...]
+    make: MakeLog = small
+    then: MakeLog = small
 
 
-@frozen
-class Outcome:
-    """All that a start reports and a reader reads; two logs with the same Outcome hold the same."""
-
-    epochs: Epochs
-    snapshot: SnapshotInfo
-    records: tuple[Record, ...]
-    damage: str
-
-    @property
-    def last_zxid(self) -> int:
-        return self.records[-1].zxid if self.records else self.snapshot.zxid
+def prepare(story: Story) -> tuple[Place, State]:
+    """The disk and the log right before the operation, and what is in them."""
+    place = Place(SimulatedDisk(fsync=story.make is not lazy), story.make)
+    return place, run(story.before, place, State())
 
 
-def outcome_of(log: Log) -> Outcome:
-    """Of a log not yet opened."""
-    found = open_log(log)
-    if found.snapshot.zxid:
-        assert list(log.chunks(found.snapshot.zxid)), "the snapshot that a start reports can be read"
-    return Outcome(found.epochs, found.snapshot, tuple(everything(log, found)), found.damage)
+def some(first: int, last: int, records: list[Record] = RECORDS) -> tuple[Record, ...]:
+    """Records number ``first`` up to ``last``, from 1."""
+    return tuple(records[first - 1 : last])
 
 
-def look_at(disk: SimulatedDisk) -> Outcome:
-    """What a start would find on this disk, which stays as it is."""
-    return outcome_of(small(deepcopy(disk)))
+def batches(first: int, last: int, size: int) -> tuple[Append, ...]:
+    """The records in appends of ``size`` each."""
+    return tuple(Append(some(start, min(start + size - 1, last))) for start in range(first, last + 1, size))
 
 
-def _with_log(disk: SimulatedDisk) -> Log:
-    """Some batches over several segments, nothing vouches for the last one yet."""
-    log = small(disk)
-    open_log(log)
-    log.set_epochs(EPOCHS)
-    for start in range(0, 40, 4):
-        log.append(RECORDS[start : start + 4])
-    return log
+def roomy(disk: SimulatedDisk) -> MemoryLog:
+    """A log that puts all into one segment and reserves nothing ahead."""
+    return MemoryLog(disk, segment_bytes=1 << 20, random_bytes=Bytes(disk))
 
 
-def _with_snapshots(disk: SimulatedDisk) -> Log:
-    log = _with_log(disk)
-    write_snapshot(log, RECORDS[9])
-    write_snapshot(log, RECORDS[21])
-    write_snapshot(log, RECORDS[29])
-    return log
+def lazy(disk: SimulatedDisk) -> Log:
+    """A log with fsync switched off (I-5)."""
+    options = LogOptions(segment_bytes=700, extend_bytes=256, reserve_bytes=1024, random_bytes=Bytes(disk))
+    return LogEngine(disk, options, inline=True, durable=True, fsync=False)
 
 
-def _empty(disk: SimulatedDisk) -> Log:
-    return small(disk)
+def forgetful(disk: SimulatedDisk) -> MemoryLog:
+    """A log that no start may go on from (I-5)."""
+    return small(disk, durable=False)
 
 
-def _first_start(log: Log, disk: SimulatedDisk) -> None:
-    open_log(log)
+def wide(count: int, prev: Record) -> tuple[Record, ...]:
+    """Records of nearly one block each."""
+    return tuple(behind(prev, count, payload=b"w" * 440))
 
 
-def _restart(log: Log, disk: SimulatedDisk) -> None:
-    disk.kill()
-    again = small(disk)
-    open_log(again)
-    again.append(behind(RECORDS[39], 2, epoch=9))
+FEW = (Start(), Promise(EPOCHS), *batches(1, 12, 4))
+"""Three batches that fill a segment; nothing vouches for the last."""
 
+MANY = (Start(), Promise(EPOCHS), *batches(1, 40, 4))
+"""Ten batches in five segments."""
 
-def _append_all(log: Log, disk: SimulatedDisk) -> None:
-    for start in range(40, 60, 3):
-        log.append(RECORDS[start : start + 3])
+LONG = (*FEW, Snapshot(RECORDS[5]), Append(some(13, 16)), Snapshot(RECORDS[10]), Append(some(17, 20)), Snapshot(RECORDS[14]))
+"""Three snapshots, of which one may be purged, with the segments behind which it is."""
 
-
-def _purge(log: Log, disk: SimulatedDisk) -> None:
-    assert log.purge() > 0
-
+FORK = tuple(behind(RECORDS[17], 6, epoch=4))
 
 STORIES = (
-    Story("first start", _empty, _first_start),
-    Story("append a batch", _with_log, lambda log, disk: log.append(RECORDS[40:43])),
-    Story("append a batch of many blocks", _with_log, lambda log, disk: log.append(RECORDS[40:])),
-    Story("append and roll segments", _with_log, _append_all),
-    Story("seal", _with_log, lambda log, disk: log.seal()),
-    Story("replace epochs", _with_log, lambda log, disk: log.set_epochs(Epochs(8, 1, 3))),
-    Story("truncate within a batch", _with_log, lambda log, disk: log.truncate(RECORDS[37].zxid)),
-    Story("truncate segments away", _with_snapshots, lambda log, disk: log.truncate(RECORDS[30].zxid)),
-    Story("truncate all away", _with_log, lambda log, disk: log.truncate(0)),
-    Story("install", _with_snapshots, lambda log, disk: install(log, OTHER[9], OTHER[10:])),
-    Story("own snapshot", _with_log, lambda log, disk: write_snapshot(log, RECORDS[25])),
-    Story("purge", _with_snapshots, _purge),
-    Story("restart", _with_log, _restart),
-    Story("restart with snapshots", _with_snapshots, _restart),
-    Story("orderly close", _with_snapshots, lambda log, disk: log.close()),
+    Story("first start", (), (Start(),)),
+    Story("append", (*FEW, Append(some(13, 14))), (Append(some(15, 17)),)),
+    Story("append the first batch", (Start(),), (Append(some(1, 3)),)),
+    Story("append the first batch of a segment", FEW, (Append(some(13, 15)),)),
+    Story("append a batch of many blocks", (Start(), Append(some(1, 2))), (Append(wide(7, RECORDS[1])),), roomy, roomy),
+    Story("append and roll", FEW, batches(13, 40, 3)),
+    Story("append what is too much for one batch", FEW, (AppendInPieces(some(13, 24), (4, 4, 4)),)),
+    Story("seal", FEW, (Seal(), Append(some(13, 14)), Seal(), Seal())),
+    Story("replace epochs", FEW, (Promise(Epochs(8, 1, 3)), Promise(Epochs(8, 1, 8)))),
+    Story("truncate within a batch", MANY, (Truncate(RECORDS[37].zxid),)),
+    Story("truncate at the end of a segment", MANY, (Truncate(RECORDS[31].zxid),)),
+    Story("truncate over four segments", MANY, (Truncate(RECORDS[6].zxid),)),
+    Story("truncate all away", MANY, (Truncate(0),)),
+    Story(
+        "truncate, append, truncate",
+        LONG,
+        (Truncate(RECORDS[17].zxid), Append(FORK), Truncate(RECORDS[15].zxid)),
+    ),
+    Story("install", LONG, (Install(OTHER[9], some(11, 24, OTHER)),)),
+    Story("install and go on", FEW, (Install(OTHER[9], some(11, 24, OTHER)), Append(some(25, 28, OTHER)), Snapshot(OTHER[26]))),
+    Story("install a snapshot alone", FEW, (Install(OTHER[9], ()), Append(some(11, 12, OTHER)))),
+    Story("install records alone", FEW, (Install(None, some(1, 14, OTHER)),)),
+    Story("install, aborted", LONG, (Install(OTHER[9], some(11, 24, OTHER), "abort"), Append(some(21, 22)))),
+    Story("install, begun again", FEW, (Install(OTHER[9], some(11, 24, OTHER), "again"), Append(some(25, 26, OTHER)))),
+    Story("install, left unfinished", FEW, (Install(OTHER[9], some(11, 24, OTHER), "left"), Append(some(13, 14)), Start())),
+    Story("own snapshot", FEW, (Snapshot(RECORDS[9]),)),
+    Story("own snapshots, one aborted", FEW, (Snapshot(RECORDS[7]), Snapshot(RECORDS[9], aborted=True), Snapshot(RECORDS[9]))),
+    Story("purge", LONG, (Purge(), Append(some(21, 24)))),
+    Story("restart", FEW, (Start(), Append(tuple(behind(RECORDS[11], 2, epoch=9))), Start())),
+    Story("restart with snapshots", LONG, (Start(), Purge(), Start())),
+    Story("restart behind a seal", (*FEW, Seal()), (Start(), Start())),
+    Story("restart behind a power cut", (*FEW, Reboot()), (Start(), Append(some(13, 15)))),
+    Story("orderly close", LONG, (Close(),)),
+    Story("start on a damaged log", (*FEW, Seal(), Spoil("log-", 100)), (Start(), Promise(Epochs(5, 1, 2, damaged=True)), Start())),
+    Story("start on lost promises", (*FEW, Spoil("epochs", 0, b"\0" * 8192, promises=True)), (Start(), Start())),
+    Story(
+        "repair of a damaged log",
+        (*FEW, Seal(), Spoil("log-", 100), Start()),
+        (Install(OTHER[9], some(11, 16, OTHER)), Append(some(17, 18, OTHER)), Promise(Epochs(5, 1, 5)), Append(some(19, 20, OTHER))),
+    ),
+    Story("memory-only start", (StartAnew(always=True), *batches(1, 8, 4)), (StartAnew(always=True),), forgetful, forgetful),
+    Story("start behind a boot without fsync", (Start(), Promise(EPOCHS), *batches(1, 8, 4), Reboot(fsync=True)), (StartAnew(),), lazy),
+    Story("orderly close without fsync", (Start(), Promise(EPOCHS), *batches(1, 8, 4)), (Close(lazy=True),), lazy),
 )
 
 
-def subsets(disk: SimulatedDisk, seed: object) -> Iterator[Callable[[Unsynced], bool]]:
-    """None of what is not synced, all of it, each single effect, all but each, and some drawn from a seed."""
-    count = len(disk.unsynced())
-    yield lambda effect: False
-    if count:
-        yield lambda effect: True
-    if count > 1:
-        few = range(count) if count <= 8 else Random(f"{seed} few").sample(range(count), 8)
-        for only in few:
-            yield lambda effect, only=only: effect.index == only  # type: ignore[misc]
-            yield lambda effect, only=only: effect.index != only  # type: ignore[misc]
-        for draw in range(3):
-            random = Random(f"{seed} {draw}")
-            kept = frozenset(i for i in range(count) if random.random() < 0.5)
-            yield lambda effect, kept=kept: effect.index in kept  # type: ignore[misc]
+def story(name: str) -> Story:
+    return {story.name: story for story in STORIES}[name]
 
 
-def prepare(story: Story) -> tuple[SimulatedDisk, Log]:
-    """The disk and the log right before the operation."""
-    disk = SimulatedDisk()
-    return disk, story.setup(disk)
-
-
-def steps_of(story: Story) -> int:
-    """How many steps the operation takes."""
-    disk, log = prepare(story)
-    before = disk.steps
-    story.act(log, disk)
-    return disk.steps - before
-
-
-def outcomes_of(story: Story) -> tuple[Outcome, ...]:
-    """What the disk may hold around the operation: whole old, whole new, and for several batches each stage between them."""
-    disk, log = prepare(story)
-    disk.journal = []
-    first = disk.steps
-    story.act(log, disk)
-    found: list[Outcome] = []
-    for step in range(1, disk.steps - first + 2):
-        # The power fails before each step and the cache survives: that is every stage, and no subset of one.
-        disk, log = die_at(story, step)
-        disk.crash(lambda effect: True)
-        outcome = look_at(disk)
-        if outcome not in found:
-            found.append(outcome)
-    return tuple(found)
-
-
-def die_at(story: Story, step: int) -> tuple[SimulatedDisk, Log]:
-    """The disk as it is when the power fails right before this step of the operation, or right behind its last one."""
-    disk, log = prepare(story)
-    disk.die_at = disk.steps + step
-    with suppress(PowerCutError):
-        story.act(log, disk)
-    return disk, log
+def names(stories: Iterable[Story]) -> list[str]:
+    return [story.name for story in stories]

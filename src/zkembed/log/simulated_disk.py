@@ -5,19 +5,19 @@ was synced, whatever happened to the file. ``crash`` keeps any subset of what is
 out of order. After a *failed* sync the cache lies: the process still reads what it wrote, but no later sync of the file makes
 it durable; a crash may lose it (rule P-10).
 
-Every changing operation is one step. A test may cut the power before any step, or let any step fail.
+Every changing operation is one step. A test may cut the power before any step, look at the disk there, or let any step fail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from attrs import define, frozen
+from attrs import evolve, frozen
 
 from ..errors import StorageError
 from .disk import Disk, DiskFile, DiskFullError
-
-BLOCK_BYTES = 512
+from .simulated_inode import BLOCK_BYTES as BLOCK_BYTES
+from .simulated_inode import Inode, put
 
 
 class PowerCutError(BaseException):
@@ -35,54 +35,29 @@ class Unsynced:
     length: int = 0
 
 
-@define(eq=False)
-class _Inode:
-    """cached: what the process reads.  durable: what surely survives.  pending, limbo: (offset, data) not synced, sync failed."""
-
-    cached: bytearray
-    durable: bytearray
-    pending: list[tuple[int, bytes]]
-    limbo: list[tuple[int, bytes]]
-    sized: int = 0
-
-
 @frozen
 class _Entry:
     """A change of the directory. rename: ``name`` is the new one, ``old`` the one that goes."""
 
     kind: str
     name: str
-    inode: _Inode | None = None
+    inode: Inode | None = None
     old: str = ""
 
 
-def _put(target: bytearray, offset: int, data: bytes) -> None:
-    if offset > len(target):
-        target.extend(bytes(offset - len(target)))
-    target[offset : offset + len(data)] = data
-
-
-def _blocks(offset: int, data: bytes) -> list[tuple[int, bytes]]:
-    """The write cut where blocks end: what can be kept or lost by itself."""
-    pieces = []
-    start = 0
-    while start < len(data):
-        length = min(BLOCK_BYTES - (offset + start) % BLOCK_BYTES, len(data) - start)
-        pieces.append((offset + start, data[start : start + length]))
-        start += length
-    return pieces
-
-
 class SimulatedFile(DiskFile):
-    def __init__(self, disk: SimulatedDisk, name: str, inode: _Inode) -> None:
+    def __init__(self, disk: SimulatedDisk, name: str, inode: Inode) -> None:
         self.name = name
         self._disk = disk
         self._inode = inode
 
     def size(self) -> int:
-        return len(self._inode.cached)
+        size = len(self._inode.cached)
+        self._disk.notice(self._inode, size, 1 << 62)
+        return size
 
     def read_at(self, offset: int, length: int) -> bytes:
+        self._disk.notice(self._inode, offset, offset + length)
         return bytes(self._inode.cached[offset : offset + length])
 
     def write_at(self, offset: int, data: bytes) -> None:
@@ -90,51 +65,44 @@ class SimulatedFile(DiskFile):
         fits = self._disk.room_for(len(self._inode.cached), offset + len(data))
         if not fits:  # As much as there was room for.
             data = data[: len(data) // 2]
-        self._inode.pending.append((offset, data))
-        _put(self._inode.cached, offset, data)
+        self._inode.write(offset, data)
         if not fits:
             raise DiskFullError("write: no space left", self.name, offset)
 
     def reserve(self, size: int) -> None:
         self._disk.step("reserve", self.name, size)
-        if size <= len(self._inode.cached):
-            return
         if not self._disk.room_for(len(self._inode.cached), size):
             raise DiskFullError("reserve: no space left", self.name, size)
-        _put(self._inode.cached, size, b"")
-        self._inode.sized = size
+        self._inode.reserve(size)
 
     def sync(self, *, always: bool = False) -> None:
-        inode = self._inode
+        if not (self._disk.fsync or always):
+            return
         try:
             self._disk.step("sync", self.name)
         except StorageError:
-            inode.limbo += inode.pending
-            inode.pending = []
+            self._inode.sync_failed()
             raise
         self._disk.count_sync()
-        for offset, data in inode.pending:
-            _put(inode.durable, offset, data)
-        inode.pending.clear()
-        if inode.sized > len(inode.durable):
-            _put(inode.durable, inode.sized, b"")
-        inode.sized = 0
+        self._inode.sync()
 
     def close(self) -> None:
         pass
 
 
 class SimulatedDisk(Disk):
-    """capacity_bytes: room for all files; None: endless.
+    """capacity_bytes: room for all files; None: endless.  fsync: as for real files; without it only syncs ``always`` happen (rule I-5).
 
-    steps: how many were made so far.  die_at: the power is cut before the step of that number (from 1).  fail_at: steps that fail
-    instead of being done, with the error to raise (an exception made anew by the callable).
+    steps: how many were made so far.  before_step: called before each.  die_at: the power is cut before the step of that number
+    (from 1).  fail_at: steps that fail instead of being done, with the error to raise (an exception made anew by the callable).
     """
 
-    def __init__(self, *, capacity_bytes: int | None = None, place: str = "memory") -> None:
+    def __init__(self, *, capacity_bytes: int | None = None, place: str = "memory", fsync: bool = True) -> None:
         self.place = place
         self.capacity_bytes = capacity_bytes
+        self.fsync = fsync
         self.steps = 0
+        self.before_step: Callable[[], None] | None = None
         self.journal: list[str] | None = None
         self.die_at: int | None = None
         self.fail_at: dict[int, Callable[[str], StorageError]] = {}
@@ -142,9 +110,12 @@ class SimulatedDisk(Disk):
         self._off = False
         self._locked = False
         self._syncs = 0
-        self._cached: dict[str, _Inode] = {}
-        self._durable: dict[str, _Inode] = {}
+        self._cached: dict[str, Inode] = {}
+        self._durable: dict[str, Inode] = {}
         self._entries: list[_Entry] = []
+        # Since the last crash: effects on the directory whose fate nobody has noticed, and where to tell of those that were.
+        self._doubts: list[int] = []
+        self._noticed: list[int] | None = None
 
     # --- the port ---
 
@@ -159,33 +130,39 @@ class SimulatedDisk(Disk):
         self._locked = False
 
     def names(self) -> list[str]:
+        self._notice_entries()
         return sorted(self._cached)
 
     def create(self, name: str) -> DiskFile:
         self.step("create", name)
-        inode = _Inode(bytearray(), bytearray(), [], [])
+        inode = Inode()
         self._cached[name] = inode
         self._entries.append(_Entry("create", name, inode))
         return SimulatedFile(self, name, inode)
 
     def open(self, name: str) -> DiskFile:
+        self._notice_entries()
         if name not in self._cached:
             raise StorageError("open: no such file", name)
         return SimulatedFile(self, name, self._cached[name])
 
     def rename(self, old: str, new: str) -> None:
+        self._notice_entries()
         self.step("rename", new)
         inode = self._cached.pop(old)
         self._cached[new] = inode
         self._entries.append(_Entry("rename", new, inode, old))
 
     def unlink(self, name: str) -> None:
+        self._notice_entries()
         if name in self._cached:
             self.step("unlink", name)
             del self._cached[name]
             self._entries.append(_Entry("unlink", name))
 
     def sync_directory(self, *, always: bool = False) -> None:
+        if not (self.fsync or always):
+            return
         self.step("sync_directory", "")
         self.count_sync()
         for entry in self._entries:
@@ -211,6 +188,8 @@ class SimulatedDisk(Disk):
         """One changing operation is about to happen. Raises PowerCutError or the injected error in its stead."""
         if self._off:
             raise PowerCutError
+        if self.before_step is not None:
+            self.before_step()
         self.steps += 1
         if self.journal is not None:
             self.journal.append(f"{kind} {name} {offset}")
@@ -224,6 +203,16 @@ class SimulatedDisk(Disk):
         """Whether a file of ``size`` bytes may grow to ``wanted``."""
         return self.capacity_bytes is None or wanted <= size or self.used_bytes() + wanted - size <= self.capacity_bytes
 
+    def notice(self, inode: Inode, start: int, end: int) -> None:
+        """Bytes of a file are being read; see ``crash``."""
+        if self._noticed is not None:
+            self._noticed += inode.noticed(start, end)
+
+    def _notice_entries(self) -> None:
+        if self._noticed is not None and self._doubts:
+            self._noticed += self._doubts
+            self._doubts = []
+
     # --- for tests ---
 
     def used_bytes(self) -> int:
@@ -233,21 +222,30 @@ class SimulatedDisk(Disk):
         """What a crash now could lose, in order: first the files' blocks by name, then the directory's entries."""
         found: list[Unsynced] = []
         for name, inode in self._inodes():
-            for offset, data in inode.limbo + inode.pending:
-                found += [Unsynced(len(found) + i, "write", name, at, len(piece)) for i, (at, piece) in enumerate(_blocks(offset, data))]
+            found += [Unsynced(len(found) + i, "write", name, at, len(piece)) for i, (at, piece) in enumerate(inode.unsynced())]
             if inode.sized:
                 found.append(Unsynced(len(found), "size", name, inode.sized))
         found += [Unsynced(len(found) + i, entry.kind, entry.name) for i, entry in enumerate(self._entries)]
         return found
 
-    def crash(self, keep: Callable[[Unsynced], bool] = lambda _: False) -> None:
-        """The power was cut and is back: of all that was not durable only what ``keep`` chooses is there, and the lock is free."""
-        choice = iter([keep(effect) for effect in self.unsynced()])
+    def crash(self, keep: Callable[[Unsynced], bool] = lambda _: False, *, noticed: list[int] | None = None) -> None:
+        """The power was cut and is back: of all that was not durable only what ``keep`` chooses is there, and the lock is free.
+
+        noticed: gets the indices of effects, each once, when somebody first reads what depends on whether they were kept. Of those that
+        never come, the one fate is as good as the other for all that was read so far.
+        """
+        effects = self.unsynced()
+        choice = iter([keep(effect) for effect in effects])
+        first = 0
         for _, inode in self._inodes():
-            self._settle(inode, choice)
+            count = sum(1 for _ in inode.unsynced()) + (inode.sized > 0)
+            inode.settle(first, choice)
+            first += count
         for entry in self._entries:
             if next(choice):
                 self._apply(entry)
+        self._doubts = list(range(first, len(effects)))
+        self._noticed = noticed
         self._entries.clear()
         self._cached = dict(self._durable)
         self._off = self._locked = False
@@ -265,12 +263,11 @@ class SimulatedDisk(Disk):
     def damage(self, name: str, offset: int, data: bytes) -> None:
         """Put bytes on the device behind everybody's back."""
         for content in (self._cached[name].cached, self._cached[name].durable):
-            _put(content, offset, data)
+            put(content, offset, data)
 
     def replace(self, name: str, data: bytes) -> None:
         """Make the file's content exactly this, durably, behind everybody's back."""
-        inode = _Inode(bytearray(data), bytearray(data), [], [])
-        self._cached[name] = self._durable[name] = inode
+        self._cached[name] = self._durable[name] = Inode(data)
 
     def copy(self) -> SimulatedDisk:
         """A second disk with the durable and cached content of this one, synced, unlocked and without injected faults."""
@@ -280,24 +277,29 @@ class SimulatedDisk(Disk):
         twin.boots = self.boots
         return twin
 
-    def _inodes(self) -> list[tuple[str, _Inode]]:
+    def fork(self) -> SimulatedDisk:
+        """A second disk just like this one, with all that is not synced, locked or not; without injected faults."""
+        twin = SimulatedDisk(capacity_bytes=self.capacity_bytes, place=self.place, fsync=self.fsync)
+        twins: dict[Inode, Inode] = {}
+
+        def fork(inode: Inode) -> Inode:
+            return twins.get(inode) or twins.setdefault(inode, inode.fork())
+
+        twin._cached = {name: fork(inode) for name, inode in self._cached.items()}
+        twin._durable = {name: fork(inode) for name, inode in self._durable.items()}
+        twin._entries = [evolve(entry, inode=entry.inode and fork(entry.inode)) for entry in self._entries]
+        twin.steps, twin.boots, twin._syncs = self.steps, self.boots, self._syncs
+        twin._off, twin._locked = self._off, self._locked
+        return twin
+
+    def _inodes(self) -> list[tuple[str, Inode]]:
         """Each inode that the directory knew, knows, or may come to know again, once."""
         named = [*self._durable.items(), *((entry.name, entry.inode) for entry in self._entries)]
-        unique: dict[int, tuple[str, _Inode]] = {}
+        unique: dict[int, tuple[str, Inode]] = {}
         for name, inode in named:
             if inode is not None:
                 unique.setdefault(id(inode), (name, inode))
         return list(unique.values())
-
-    def _settle(self, inode: _Inode, choice: Iterator[bool]) -> None:
-        for offset, data in inode.limbo + inode.pending:
-            for at, piece in _blocks(offset, data):
-                if next(choice):
-                    _put(inode.durable, at, piece)
-        if inode.sized and next(choice) and inode.sized > len(inode.durable):
-            _put(inode.durable, inode.sized, b"")
-        inode.limbo, inode.pending, inode.sized = [], [], 0
-        inode.cached = bytearray(inode.durable)
 
     def _apply(self, entry: _Entry) -> None:
         if entry.kind == "unlink":
