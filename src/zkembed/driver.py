@@ -32,7 +32,7 @@ from .outbox import Outbox, PeerLink
 from .replica.effects import Effect, EndWatcher, LoadState, Notify, RoleSeen, SessionChanged, Settled, TakeSnapshot
 from .replica.pipeline import Barrier, Call, LocalSession, Read
 from .replica.replica import Replica
-from .transport.base import Hello, Link, LinkError, Transport
+from .transport.base import Hello, Link, LinkError, Refusal, Transport
 from .transport.throttle import ThrottledLog
 from .zab import effects as zab
 from .zab.codec import decode_frame
@@ -58,6 +58,7 @@ class Driver:
         self.changed = trio.lowlevel.ParkingLot()
         """Everybody who waits for a change of role, serving state or session creation."""
         self.on_session_end: Callable[[LocalSession], None] = lambda session: None
+        self.on_storage_renewed: Callable[[Identity], None] = lambda identity: None
         self.clock = LeaseClock()
         self.links: dict[int, PeerLink] = {}
         self._transport = transport
@@ -80,11 +81,12 @@ class Driver:
 
         Raises NodeStartError (cannot listen), StorageError (P-13), or what the core halted with.
         """
-        hello = self._hello("")
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                await nursery.start(self._transport.serve, hello, self._known, self._accepted, name=self._name("listener"))
+                await nursery.start(
+                    self._transport.serve, lambda: self._hello(""), self._known, self._accepted, name=self._name("listener")
+                )
                 nursery.start_soon(self.worker.run, self._written, name=self._name("disk"))
                 self._begin()
                 nursery.start_soon(self._run_core, name=self._name("core"))
@@ -256,19 +258,29 @@ class Driver:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_dial(self, effect: zab.Dial) -> None:
+        identity = self.identity
         try:
             link = await self._transport.dial(effect.node_id, self._hello(effect.purpose.value))
         except LinkError as error:
+            if identity is self.identity and error.refusal is Refusal.STALE_INCARNATION and not error.by_us:
+                self._input(self.replica.outdated)
             self._input(partial(self.replica.dial_failed, effect.node_id, effect.purpose, error.refused, why_not(error)))
             return
-        await self._run_link(link, effect.purpose)
+        if identity is self.identity:
+            await self._run_link(link, effect.purpose, identity)
+        else:
+            link.close()
+            self._input(partial(self.replica.dial_failed, effect.node_id, effect.purpose, False, "it was told an old storage id"))
 
     def _accepted(self, link: Link) -> None:
-        self._spawn(self._run_link, link, zab.Purpose(link.remote.purpose), name=f"peer[{link.remote.node_id}]")
+        self._spawn(self._run_link, link, zab.Purpose(link.remote.purpose), self.identity, name=f"peer[{link.remote.node_id}]")
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_link(self, link: Link, purpose: zab.Purpose) -> None:
-        """A link's whole life. Whatever goes wrong here ends this link and nothing else (N-4)."""
+    async def _run_link(self, link: Link, purpose: zab.Purpose, identity: Identity) -> None:
+        """A link's whole life. Whatever goes wrong here ends this link and nothing else (N-4). identity: what the other end was told."""
+        if identity is not self.identity:
+            link.close()
+            return
         self._link_ids += 1
         peer = PeerLink(self._link_ids, link)
         self.links[peer.id] = peer
@@ -392,6 +404,16 @@ class Driver:
         for op in ops:
             self.replica.disk_done(op.op)
 
+    def _renew_storage(self, effect: zab.RenewStorage) -> None:
+        self._spawn(self._run_renewal, name="identity")
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_renewal(self) -> None:
+        """From the step in which the core learns of it, every handshake says the new identity (I-6)."""
+        self.identity = await self.worker.in_order(self.log.renew_storage)
+        self.on_storage_renewed(self.identity)
+        self._input(partial(self.replica.storage_renewed, self.identity))
+
     # --- snapshots ----------------------------------------------------------------------------------------------------
 
     def _take_snapshot(self, effect: TakeSnapshot) -> None:
@@ -482,5 +504,6 @@ _EXECUTE: dict[type, Callable[..., None]] = {
     zab.CloseLink: Driver._close_link,
     zab.Report: Driver._report,
     zab.Halt: Driver._halt,
+    zab.RenewStorage: Driver._renew_storage,
     **dict.fromkeys(DISK_OPS, Driver._disk_op),
 }

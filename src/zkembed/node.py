@@ -19,6 +19,7 @@ import trio
 from .client import Client
 from .config import Config
 from .driver import Driver
+from .durable import Identity
 from .errors import NodeFailedError, NodeStartError, SessionExpiredError, StorageError
 from .loading import load_snapshot
 from .local import Gate, LocalEndpoint, LocalNode, LocalReplica
@@ -53,6 +54,7 @@ class Node:
         self.config = config
         self._logger = logging.getLogger(f"zkembed.node.{config.node_id}")
         self._used = False
+        self._chance = random.Random()
         self._gate = Gate()
         self._worker: LogWorker | None = None
         self._driver: Driver | None = None
@@ -107,6 +109,7 @@ class Node:
             self._logger.error("this disk is damaged: %s; it does not vote until it is restored from the others", recovered.damage)
         replica = await self._recover(worker, recovered)
         self._driver = driver = Driver(config, recovered.identity, replica, worker, transport)
+        driver.on_storage_renewed = self._reseed
         assert self._nursery is not None
         self._nursery.start_soon(self._supervise, name=f"zkembed[{config.node_id}]")
         await self._listening.wait()
@@ -133,7 +136,8 @@ class Node:
                 reader.close()
         # Another sequence for each storage and each start, and the same again where a test draws the storage id from a seed.
         identity = recovered.identity
-        chance = random.Random(f"{identity.storage_id.hex()}.{identity.incarnation}")
+        self._reseed(identity)
+        chance = self._chance
         peer = Peer(
             identity=identity,
             peers=config.peers,
@@ -152,6 +156,10 @@ class Node:
             snapshot_every=round(config.snapshot_every * chance.uniform(0.75, 1.25)) or 1,
             ids=lambda: chance.getrandbits(63),
         )
+
+    def _reseed(self, identity: Identity) -> None:
+        """An old copy of a directory (I-6) draws what the original drew at that start, until it is another storage."""
+        self._chance.seed(f"{identity.storage_id.hex()}.{identity.incarnation}")
 
     @trio.lowlevel.enable_ki_protection
     async def _supervise(self) -> None:

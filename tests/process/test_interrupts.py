@@ -61,7 +61,7 @@ class InterruptedTransport(Transport):
 
     async def serve(
         self,
-        hello: Hello,
+        hello: Callable[[], Hello],
         known: Callable[[int], bool],
         accept: Callable[[Link], None],
         *,

@@ -48,7 +48,7 @@ async def serving(transport: Transport, hello: Hello = TWO, known: Callable[[int
     accepted = Accepted()
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(transport.serve, hello, known, accepted))
+            await nursery.start(partial(transport.serve, lambda: hello, known, accepted))
             yield accepted
             nursery.cancel_scope.cancel()
     finally:
@@ -152,7 +152,7 @@ async def the_accepting_end_may_speak_first_and_at_length(make_pair: MakePair) -
             accepted(link)
             nursery.start_soon(link.send, long)
 
-        await nursery.start(partial(second.serve, TWO, lambda _: True, accept))
+        await nursery.start(partial(second.serve, lambda: TWO, lambda _: True, accept))
         near = await first.dial(2, ONE)
         assert await receive_all(near, 1) == [long]
         near.close()
@@ -345,7 +345,7 @@ async def a_dial_says_what_it_is_for(make_pair: MakePair) -> None:
 async def links_outlive_the_listener(make_pair: MakePair) -> None:
     async with make_pair(QUICK, QUICK) as (first, second), trio.open_nursery() as nursery:
         accepted = Accepted()
-        await nursery.start(partial(second.serve, TWO, lambda _: True, accepted))
+        await nursery.start(partial(second.serve, lambda: TWO, lambda _: True, accepted))
         near = await first.dial(2, ONE)
         far = await accepted.next()
         nursery.cancel_scope.cancel()

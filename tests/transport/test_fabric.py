@@ -271,7 +271,7 @@ async def test_a_crash_ends_links_and_refuses_dials_and_a_new_transport_lives(au
         with pytest.raises(LinkError, match="crashed"):
             await net.transports[2].dial(1, hello(2))
         with pytest.raises(NodeStartError, match="crashed"):
-            await net.transports[2].serve(hello(2), lambda _: True, Accepted())
+            await net.transports[2].serve(lambda: hello(2), lambda _: True, Accepted())
         assert await nothing_comes(other)
         async with serving(net.fabric.transport(2), hello(2)):
             assert await net.dials(1, 2) == "up"
@@ -308,7 +308,7 @@ async def test_a_crash_in_the_middle_of_a_handshake_ends_the_dial(autojump_clock
 async def test_one_listener_a_node(autojump_clock: MockClock) -> None:
     async with network() as net:
         with pytest.raises(NodeStartError, match="another transport"):
-            await net.fabric.transport(2).serve(hello(2), lambda _: True, Accepted())
+            await net.fabric.transport(2).serve(lambda: hello(2), lambda _: True, Accepted())
         assert await net.dials(1, 2) == "up"
 
 

@@ -31,14 +31,14 @@ async def test_a_taken_port_is_named_with_the_cure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(NodeStartError, match=f"127.0.0.1:{port}: port {port} is taken by another program; .*another port"):
-            await TcpTransport(f"127.0.0.1:{port}", {}).serve(TWO, lambda _: True, Accepted())
+            await TcpTransport(f"127.0.0.1:{port}", {}).serve(lambda: TWO, lambda _: True, Accepted())
 
 
 async def test_two_nodes_cannot_share_a_port() -> None:
     with reserved_ports(1) as (port,):
         async with serving(TcpTransport(f"127.0.0.1:{port}", {})):
             with pytest.raises(NodeStartError, match="taken"):
-                await TcpTransport(f"127.0.0.1:{port}", {}).serve(TWO, lambda _: True, Accepted())
+                await TcpTransport(f"127.0.0.1:{port}", {}).serve(lambda: TWO, lambda _: True, Accepted())
 
 
 @needs_ipv6
@@ -48,7 +48,7 @@ async def test_a_listener_that_cannot_be_leaves_no_descriptor() -> None:
         with reserved_port_of_both_families() as port, socket.create_server((str(sockaddr[0]), port), family=family):
             before = census()
             with trio.fail_after(5), pytest.raises(NodeStartError, match="taken"):
-                await TcpTransport(f"localhost:{port}", {}).serve(TWO, lambda _: True, Accepted())
+                await TcpTransport(f"localhost:{port}", {}).serve(lambda: TWO, lambda _: True, Accepted())
             await until(lambda before=before: census() == before)  # type: ignore[misc]
 
 

@@ -24,6 +24,7 @@ MESSAGES: list[m.Message] = [
     m.Notify(m.NodeState.LEADING, True, 7, m.Vote(1, z("1.2"), 3), 1, z("1.1"), True, b"config"),
     m.Notify(m.NodeState.LOOKING, False, 0, None, 0, 0, False, b""),
     m.KeepAlive(),
+    m.Outdated(b"sixteen bytes id", 7),
     m.FollowerInfo(3, z("1.1"), True, False),
     m.LeaderInfo(4),
     m.AckEpoch(4, True, 3, z("1.2"), BIG, False),

@@ -133,6 +133,10 @@ class Log(ABC):
         """Atomic replace (P-2). Raises InternalError if one of them would fall, or the DAMAGED mark go before an install."""
 
     @abstractmethod
+    def renew_storage(self) -> Identity:
+        """The directory becomes another storage: a new storage id, incarnation 1, everything else as it is (rule I-6). Atomic (P-2)."""
+
+    @abstractmethod
     def truncate(self, zxid: int) -> None:
         """The log ends at ``zxid``, which it holds, or at which it begins (P-6). Raises InternalError if not, or below a snapshot."""
 

@@ -13,7 +13,7 @@ from threading import RLock
 
 from attrs import evolve, frozen
 
-from ..durable import Epochs, SnapshotInfo
+from ..durable import STORAGE_ID_BYTES, Epochs, Identity, SnapshotInfo
 from ..errors import CorruptLogError, InternalError, StorageError
 from ..record import Record
 from ..zxid import EMPTY, to_hex
@@ -233,6 +233,17 @@ class LogEngine(Log):
                 raise InternalError("the DAMAGED mark cannot go before an install has replaced the log (P-12)")
             self._even_on_full_disk(lambda: save_epochs(self._disk, epochs))
             self._epochs = epochs
+
+    # --- identity ---
+
+    def renew_storage(self) -> Identity:
+        assert self._run is not None
+        with self._fatal():
+            identity = evolve(self._run.identity, storage_id=self._options.random_bytes(STORAGE_ID_BYTES), incarnation=1)
+            run = evolve(self._run, identity=identity)
+            self._even_on_full_disk(lambda: save_identity(self._disk, run))
+            self._run = run
+        return identity
 
     # --- a received snapshot ---
 

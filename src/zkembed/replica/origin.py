@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from attrs import evolve
+
 from ..endpoint import SessionState, Watcher
 from ..errors import InternalError, ZkError
 from ..tree.codec import Entry, encode_entry
@@ -37,6 +39,14 @@ class Origination:
         self._held_back = False  # reads wait for a state that may be served
         self._watch_owner: dict[Watcher, LocalSession] = {}
         self._old_incarnations_closed = shared.identity.incarnation <= 1
+
+    def storage_renewed(self) -> None:
+        """(I-6) What is not created yet is created in the name of the new storage, which has no older incarnations."""
+        identity = self._shared.identity
+        for session in self._shared.sessions.values():
+            if not session.created:
+                session.open_op = evolve(session.open_op, storage_id=identity.storage_id, incarnation=identity.incarnation)
+        self._old_incarnations_closed = True
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 

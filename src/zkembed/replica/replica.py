@@ -97,6 +97,16 @@ class Replica:
     def start(self, now: float, wall_us: int) -> None:
         self._shared.now, self._shared.wall_us = now, wall_us
         self.peer.start(now)
+        self._remember_owners()
+
+    def _remember_owners(self) -> None:
+        """Which starts of which storages the sessions name: so an old copy of one is recognised after a restart of all, too (I-6)."""
+        newest: dict[tuple[int, bytes], int] = {}
+        for session in self.tree.sessions.values():
+            owner = (session.node_id, session.storage_id)
+            newest[owner] = max(session.incarnation, newest.get(owner, 0))
+        for (node_id, storage_id), incarnation in newest.items():
+            self.peer.remember(node_id, storage_id, incarnation)
 
     def tick(self, now: float, wall_us: int) -> None:
         """First input of every wake-up (B-12): timers are handled before anything that queued meanwhile."""
@@ -120,6 +130,16 @@ class Replica:
 
     def dial_failed(self, node_id: int, purpose: zab.Purpose, refused: bool, reason: str) -> None:
         self.peer.dial_failed(node_id, purpose, refused, reason)
+
+    def outdated(self) -> None:
+        """Another node refuses ours since it knows of a later start of this storage (I-6)."""
+        self.peer.outdated()
+
+    def storage_renewed(self, identity: Identity) -> None:
+        """The directory is another storage now (I-6). Sessions opened in the name of the old one are its sessions for ever, and expire."""
+        self._shared.identity = identity
+        self._origin.storage_renewed()
+        self.peer.storage_renewed(identity)
 
     def receive(self, link: int, message: Message) -> None:
         self.peer.receive(link, message)
@@ -228,6 +248,9 @@ class Replica:
         if events:
             self._notify(events)
         self._origin.applied(applied)
+        if applied.opened is not None:
+            session = self.tree.sessions[applied.opened]
+            self.peer.remember(session.node_id, session.storage_id, session.incarnation)
         if self._leadership is not None and (applied.opened is not None or applied.closed):
             self._leadership.applied(applied)
 
@@ -235,6 +258,7 @@ class Replica:
         """The state was replaced by a later one: watches see the difference, local calls find their results (W1, Q-7)."""
         self._notify(self.watches.jump(old.get, self.tree.get, self.tree.applied))
         self._origin.settle()
+        self._remember_owners()
 
     def _notify(self, events: Iterable[tuple[Hashable, WatchedEvent]]) -> None:
         for hashable, event in events:

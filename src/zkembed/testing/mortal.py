@@ -32,7 +32,7 @@ class MortalTransport(Transport):
 
     async def serve(
         self,
-        hello: Hello,
+        hello: Callable[[], Hello],
         known: Callable[[int], bool],
         accept: Callable[[Link], None],
         *,

@@ -33,12 +33,14 @@ class Refusal(IntEnum):
 
 class LinkError(ZkError):
     """A dial or a link failed. refused: the other machine answered with a no (nobody listens, or a Refusal): it is surely not serving
-    this node, as against silence."""
+    this node, as against silence.  by_us: it was this end that gave the refusal.
+    """
 
-    def __init__(self, message: str, *, refused: bool = False, refusal: Refusal | None = None) -> None:
+    def __init__(self, message: str, *, refused: bool = False, refusal: Refusal | None = None, by_us: bool = False) -> None:
         super().__init__(message)
         self.refused = refused
         self.refusal = refusal
+        self.by_us = by_us
 
 
 @frozen
@@ -110,14 +112,15 @@ class Transport(ABC):
     @abstractmethod
     async def serve(
         self,
-        hello: Hello,
+        hello: Callable[[], Hello],
         known: Callable[[int], bool],
         accept: Callable[[Link], None],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Listen until cancelled; ``started()`` once bound. Each link whose handshake succeeds is given to ``accept``, which does not block
-        and does not raise. known: whether a node id may connect. Raises NodeStartError when it cannot listen.
+        and does not raise. hello: asked at each handshake, since a storage may be renewed (I-6).  known: whether a node id may connect.
+        Raises NodeStartError when it cannot listen.
         Refused, logged once an interval, nothing changed: see Refusal. A lower incarnation than one seen before from the same storage id is
         refused for ever after (I-6). Cancelling closes the listener and every handshake, not the accepted links.
         """

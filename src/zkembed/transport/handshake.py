@@ -62,14 +62,14 @@ def read_answer(data: bytes) -> Hello:
     """The HELLO of the end that was dialled. Raises LinkError(refused=True) if it is a refusal, DecodeError if it is neither."""
     fields = _read_opening(data)
     if fields is None:
-        raise refused_by(Refusal.NO_COMMON_VERSION, "this end refused the other")
+        raise refused_by(Refusal.NO_COMMON_VERSION, "this end refused the other", by_us=True)
     if len(fields) == 4:
         raise _read_refusal(fields[3])
     return _hello_of(fields)
 
 
-def refused_by(refusal: Refusal, who: str) -> LinkError:
-    return LinkError(f"{who}: {REFUSALS[refusal]}", refused=True, refusal=refusal)
+def refused_by(refusal: Refusal, who: str, *, by_us: bool = False) -> LinkError:
+    return LinkError(f"{who}: {REFUSALS[refusal]}", refused=True, refusal=refusal, by_us=by_us)
 
 
 def _read_opening(data: bytes) -> list[Any] | None:

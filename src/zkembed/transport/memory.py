@@ -222,13 +222,13 @@ class MemoryTransport(Transport):
 
     async def serve(
         self,
-        hello: Hello,
+        hello: Callable[[], Hello],
         known: Callable[[int], bool],
         accept: Callable[[Link], None],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        encode_hello(hello)  # A HELLO that nobody would accept is refused here, not at the first connection.
+        encode_hello(hello())  # A HELLO that nobody would accept is refused here, not at the first connection.
         if self._crashed:
             raise NodeStartError(f"cannot listen as node {self._node_id} on the fabric: this transport has crashed")
         self._fabric.check_free(self._node_id)

@@ -29,7 +29,14 @@ class Reception:
     """
 
     def __init__(
-        self, own: Hello, known: Known, accept: Callable[[Link], None], *, admission: Admission, limits: Limits, log: ThrottledLog
+        self,
+        own: Callable[[], Hello],
+        known: Known,
+        accept: Callable[[Link], None],
+        *,
+        admission: Admission,
+        limits: Limits,
+        log: ThrottledLog,
     ) -> None:
         self._own = own
         self._known = known
@@ -50,7 +57,7 @@ class Reception:
         if len(self._waiting) >= self._limits.unauthenticated_max:
             self.drop_oldest()
         self._waiting[wire] = None
-        nursery.start_soon(self._greet, wire, name=f"zkembed[{self._own.node_id}].handshake[{wire.where}]")
+        nursery.start_soon(self._greet, wire, name=f"zkembed[{self._own().node_id}].handshake[{wire.where}]")
 
     def drop_oldest(self) -> None:
         """Refuse the connection that has waited longest, if there is one; its descriptor is free at once and its task ends by itself."""
@@ -80,12 +87,16 @@ class Reception:
     async def _shake_hands(self, wire: Wire) -> bool:
         """Whether ``wire`` has become a link."""
         try:
-            hello = self._judge(wire, await wire.receive_first())
+            opening = await wire.receive_first()
+            own = self._own()
+            hello = self._judge(wire, opening, own)
             # From here on it is not dropped any more: a refusal behind a HELLO would be read as the link's first frame.
             self._waiting.pop(wire, None)
             if hello is None:
                 return False
-            await wire.send(encode_hello(attrs.evolve(self._own, purpose=hello.purpose)))
+            await wire.send(encode_hello(attrs.evolve(own, purpose=hello.purpose)))
+            if own != self._own():
+                return False  # The other end was told who this node no longer is.
         except (LinkError, DecodeError) as error:
             # N-4: whatever it was, it was the other end's doing and ends no more than this connection.
             if wire in self._waiting:
@@ -94,13 +105,13 @@ class Reception:
         wire.establish(hello)
         return True
 
-    def _judge(self, wire: Wire, opening: bytes) -> Hello | None:
+    def _judge(self, wire: Wire, opening: bytes, own: Hello) -> Hello | None:
         """Who asks to be let in; None if ``wire`` was refused. Raises DecodeError."""
         hello = read_hello(opening)
         if isinstance(hello, Refusal):
             self._refuse(wire, hello, "a node")
             return None
-        refusal = self._admission.judge(hello, self._own, self._known)
+        refusal = self._admission.judge(hello, own, self._known)
         if refusal is None:
             return hello
         self._refuse(wire, refusal, f"node {hello.node_id}")
@@ -138,10 +149,11 @@ async def _introduce(wire: Wire, dialled: int, own: Hello, admission: Admission)
     except DecodeError as error:
         raise LinkError(f"what answers for node {dialled} at {wire.where} is no node: {error}") from error
     except LinkError as error:
-        raise LinkError(f"node {dialled} at {wire.where}: {error}", refused=error.refused, refusal=error.refusal) from error
+        text = f"node {dialled} at {wire.where}: {error}"
+        raise LinkError(text, refused=error.refused, refusal=error.refusal, by_us=error.by_us) from error
     if hello.purpose != own.purpose:
         raise LinkError(f"what answers for node {dialled} at {wire.where} is no node: it names another purpose than the one it was told")
     refusal = admission.judge_answer(hello, own, dialled)
     if refusal is not None:
-        raise refused_by(refusal, f"this end refused node {hello.node_id}, which answers for node {dialled} at {wire.where}")
+        raise refused_by(refusal, f"this end refused node {hello.node_id}, which answers for node {dialled} at {wire.where}", by_us=True)
     wire.establish(hello)

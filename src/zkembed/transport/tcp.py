@@ -64,20 +64,20 @@ class TcpTransport(Transport):
     @trio.lowlevel.enable_ki_protection
     async def serve(
         self,
-        hello: Hello,
+        hello: Callable[[], Hello],
         known: Callable[[int], bool],
         accept: Callable[[Link], None],
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        encode_hello(hello)  # A HELLO that nobody would accept is refused here, not at the first connection.
+        encode_hello(hello())  # A HELLO that nobody would accept is refused here, not at the first connection.
         reception = Reception(hello, known, accept, admission=self._admission, limits=self._limits, log=self._log)
         listeners = await sockets.listen(self._listen)
         try:
             self._addresses = tuple(sockets.name_of(listener.getsockname()) for listener in listeners)
             async with trio.open_nursery() as nursery:
                 for listener in listeners:
-                    nursery.start_soon(self._accept_from, listener, reception, nursery, name=f"zkembed[{hello.node_id}].listener")
+                    nursery.start_soon(self._accept_from, listener, reception, nursery, name=f"zkembed[{hello().node_id}].listener")
                 task_status.started()
         finally:
             self._addresses = ()

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any
 
 from ..codec import decode, encode
+from ..durable import STORAGE_ID_BYTES
 from ..errors import DecodeError
 from ..record import CHAIN_BYTES, Record
 from ..zxid import EPOCH_MAX, ZXID_MAX
@@ -29,6 +30,7 @@ from .messages import (
     NewLeader,
     NodeState,
     Notify,
+    Outdated,
     Ping,
     Pong,
     Proposal,
@@ -133,6 +135,12 @@ _config = _octets(CONFIG_BYTES_MAX)
 _sessions = _many(_number, SESSIONS_MAX)
 
 
+def _storage(value: Any) -> Any:
+    if type(value) is not bytes or len(value) != STORAGE_ID_BYTES:
+        raise DecodeError(f"a storage id of {STORAGE_ID_BYTES} bytes was expected")
+    return value
+
+
 def _vote(value: Any) -> Any:
     if type(value) is not list or len(value) != 3:
         raise DecodeError("a vote is [epoch, zxid, leader]")
@@ -162,6 +170,7 @@ _SCHEMAS: tuple[tuple[int, type, tuple[Check, ...]], ...] = (
     (20, SyncRequest, (_epoch, _number)),
     (21, SyncOk, (_epoch, _number, _zxid)),
     (22, Goodbye, (_member(GoodbyeCode), _optional(_vote))),
+    (23, Outdated, (_storage, _number)),
 )
 
 _BY_NUMBER: dict[int, tuple[type, tuple[Check, ...]]] = {number: (kind, checks) for number, kind, checks in _SCHEMAS}

@@ -145,6 +145,15 @@ class Seal:
     op: int
 
 
+@frozen
+class RenewStorage:
+    """I-6: the directory becomes another storage: a new storage id in its identity, in its first incarnation, all else as it is.
+
+    Asked for while no other operation is in flight. Answered by ``storage_renewed`` once durable; from then on every HELLO says the new
+    identity. Links from before are closed by the core then; one that is still being made with the old identity must not come up.
+    """
+
+
 DiskOp = Append | SetEpochs | Truncate | BeginInstall | InstallChunk | InstallRecords | CommitInstall | AbortInstall | Seal
 
 
@@ -303,6 +312,7 @@ Effect = (
     | SendRecords
     | CloseLink
     | DiskOp
+    | RenewStorage
     | Deliver
     | LoadSnapshot
     | RoleChanged

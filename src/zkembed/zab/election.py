@@ -35,11 +35,8 @@ class Election:
     candidate until ``hint_until`` (B-16).
     """
 
-    def __init__(
-        self, node_id: int, storage_id: bytes, settings: Settings, membership: Membership, mesh: Mesh, own: Callable[[], Vote | None]
-    ) -> None:
+    def __init__(self, node_id: int, settings: Settings, membership: Membership, mesh: Mesh, own: Callable[[], Vote | None]) -> None:
         self._node_id = node_id
-        self._storage_id = storage_id
         self._settings = settings
         self._membership = membership
         self._mesh = mesh
@@ -132,7 +129,7 @@ class Election:
 
     def _present(self, now: float) -> dict[int, bytes]:
         present = self._mesh.heard(now)
-        present[self._node_id] = self._storage_id
+        present[self._node_id] = self._membership.storage_id
         return present
 
     def hears_quorum(self, now: float) -> bool:

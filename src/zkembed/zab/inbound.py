@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ..durable import Identity
 from ..errors import InternalError, ProtocolError
 from .core import Core
-from .effects import CloseLink, Purpose
+from .effects import CloseLink, Purpose, Send
 from .election import Election
 from .links import Link
 from .mesh import Mesh
-from .messages import FollowerInfo, KeepAlive, Message, NodeState, Notify
+from .messages import FollowerInfo, KeepAlive, Message, NodeState, Notify, Outdated
 from .quorum import FOUNDING_VERSION
 from .roles import Roles
 from .table import FROM_LEADER, FROM_LEARNER
@@ -43,7 +44,10 @@ class Inbound:
         new = Link(link, node_id, storage_id, incarnation, purpose, outbound=outbound, now=core.now)
         refusal = self._refusal(new)
         if refusal:
-            core.emit(CloseLink(link, refusal))
+            newest = core.links.newest_incarnation(node_id, storage_id)
+            if incarnation < newest:
+                core.emit(Send(link, Outdated(storage_id, newest)))
+            core.emit(CloseLink(link, refusal, flush=incarnation < newest))
             core.report(logging.WARNING, f"link with node {node_id} closed: {refusal}", f"refused {node_id} {purpose.value}")
             if outbound and purpose is Purpose.ELECTION:
                 self._mesh.dial_failed(node_id, refusal, core.now)
@@ -140,6 +144,33 @@ class Inbound:
             self.close(link, "it is no member any more")
         self._mesh.tick(self._core.now)
 
+    # --- old copies (rule I-6) ---------------------------------------------------------------------------------------
+
+    def remember(self, node_id: int, storage_id: bytes, incarnation: int) -> None:
+        """The state names this start of a storage, as the owner of a session (rule S-1): lower ones are turned away."""
+        core = self._core
+        if node_id == core.node_id:
+            self._hear_of_self(storage_id, incarnation)
+            return
+        core.links.remember(node_id, storage_id, incarnation)
+        stale = [link for link in core.links if (link.node_id, link.storage_id) == (node_id, storage_id) and link.incarnation < incarnation]
+        for link in stale:
+            core.links.send(link.id, Outdated(storage_id, incarnation))
+            self.close(link, f"incarnation {link.incarnation} of node {node_id} is older than {incarnation}", flush=True)
+        if stale:
+            self._roles.react()
+
+    def _hear_of_self(self, storage_id: bytes, incarnation: int) -> None:
+        own = self._core.identity
+        if storage_id == own.storage_id and incarnation > own.incarnation:
+            self._roles.renew_storage(f"start {incarnation} of it is known to others, and this is start {own.incarnation}")
+
+    def storage_renewed(self, identity: Identity) -> None:
+        """All links were made in the name of the old storage; they are made anew in that of the new one."""
+        for link in self._core.links:
+            self.close(link, "this node's storage has a new id", flush=True)
+        self._roles.storage_renewed(identity)
+
     # --- messages ----------------------------------------------------------------------------------------------------
 
     def receive(self, link: int, message: Message) -> None:
@@ -149,6 +180,9 @@ class Inbound:
             return
         entry.heard_at = self._core.now
         if type(message) is KeepAlive:
+            return
+        if type(message) is Outdated:
+            self._hear_of_self(message.storage_id, message.incarnation)
             return
         try:
             if entry.purpose is Purpose.ELECTION:

@@ -63,7 +63,7 @@ class Links:
         1. The same storage id: a lower incarnation than any seen is refused for ever; else the newer link stays.
         2. Two storage ids: the one that the configuration names stays as long as it is heard; else the newer.
         """
-        newest = self._incarnations.get((new.node_id, new.storage_id), 0)
+        newest = self.newest_incarnation(new.node_id, new.storage_id)
         if new.incarnation < newest:
             return f"incarnation {new.incarnation} of node {new.node_id} is older than {newest}"
         old = self.find(new.node_id, new.purpose, outbound=new.outbound)
@@ -76,8 +76,16 @@ class Links:
     def add(self, link: Link) -> None:
         self._links[link.id] = link
         self._by_end[link.node_id, link.purpose, link.outbound] = link
-        key = (link.node_id, link.storage_id)
-        self._incarnations[key] = max(link.incarnation, self._incarnations.pop(key, 0))
+        self.remember(link.node_id, link.storage_id, link.incarnation)
+
+    def newest_incarnation(self, node_id: int, storage_id: bytes) -> int:
+        """The latest start of this storage that this process knows of; 0 if none."""
+        return self._incarnations.get((node_id, storage_id), 0)
+
+    def remember(self, node_id: int, storage_id: bytes, incarnation: int) -> None:
+        """A start of this storage, as its link or the state says (rule I-6)."""
+        key = (node_id, storage_id)
+        self._incarnations[key] = max(incarnation, self._incarnations.pop(key, 0))
         if len(self._incarnations) > INCARNATIONS_MAX:
             del self._incarnations[next(iter(self._incarnations))]
 

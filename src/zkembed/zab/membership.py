@@ -28,10 +28,31 @@ class Membership:
         self.founding = Configuration.founding(peers)
         self._founding_bytes = self.founding.encode()
         self._adopted: Configuration | None = None
+        self._outdated = ""
         self._foreign = False
         self._key: tuple[int, bool, int] = (-1, False, -1)
         self._active = ActiveConfigurations((self.founding,))
         self.changes = 0
+
+    @property
+    def storage_id(self) -> bytes:
+        return self._identity.storage_id
+
+    @property
+    def outdated(self) -> bool:
+        """The own storage is an old copy: it neither votes nor joins anybody before it has become another one (rule I-6)."""
+        return bool(self._outdated)
+
+    def outdate(self, reason: str) -> None:
+        """From this step on it has no vote."""
+        self._outdated = reason
+        self.changes += 1
+
+    def renewed(self, identity: Identity) -> None:
+        """The directory is another storage now."""
+        self._identity = identity
+        self._outdated = ""
+        self.changes += 1
 
     @property
     def active(self) -> ActiveConfigurations:
@@ -72,9 +93,11 @@ class Membership:
 
     @property
     def vote_reason(self) -> str:
-        """Why this node has no vote; "" if it has one (rules I-1 to I-4, P-12)."""
+        """Why this node has no vote; "" if it has one (rules I-1 to I-4, I-6, P-12)."""
         identity = self._identity
         storage = identity.storage_id.hex()[:8]
+        if self._outdated:
+            return f"its disk is an old copy: {self._outdated}"
         if self._disk.epochs.damaged:
             return "its log is damaged: it votes again once a leader elected without it has given it a whole one"
         active = self.active

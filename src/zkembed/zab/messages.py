@@ -77,6 +77,15 @@ class KeepAlive:
 
 
 @frozen
+class Outdated:
+    """(I-6) The receiver's storage ``storage_id`` has been seen at a later start, ``incarnation``: the directory is an old copy. Said
+    on a link that is refused for it, right before its end."""
+
+    storage_id: bytes
+    incarnation: int
+
+
+@frozen
 class FollowerInfo:
     """(D-1) accepted_epoch: the learner's promise.  config_version: of its newest *committed* CONFIG (D-9)."""
 
@@ -265,6 +274,7 @@ class Goodbye:
 Message = (
     Notify
     | KeepAlive
+    | Outdated
     | FollowerInfo
     | LeaderInfo
     | AckEpoch

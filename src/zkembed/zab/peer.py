@@ -49,7 +49,7 @@ class Peer:
         self._core = Core(identity, peers, bootstrap=bootstrap, epochs=epochs, history=history, settings=settings, jitter=jitter)
         core = self._core
         self._mesh = Mesh(core.node_id, settings, jitter, core.links, core.emit)
-        self._election = Election(core.node_id, identity.storage_id, settings, core.membership, self._mesh, core.own_vote)
+        self._election = Election(core.node_id, settings, core.membership, self._mesh, core.own_vote)
         self._roles = Roles(core, self._mesh, self._election)
         self._inbound = Inbound(core, self._mesh, self._election, self._roles)
         self._started = False
@@ -228,6 +228,14 @@ class Peer:
         """One message of a link that is up; one for a link already closed here is dropped. What is not allowed closes the link (N-3)."""
         self._inbound.receive(link, message)
 
+    def outdated(self) -> None:
+        """Another node refuses this one's connections since it knows of a later start of its storage (rule I-6)."""
+        self._roles.renew_storage("another node knows of a later start of it")
+
+    def remember(self, node_id: int, storage_id: bytes, incarnation: int) -> None:
+        """The state names this start of a storage (rules I-6, S-1)."""
+        self._inbound.remember(node_id, storage_id, incarnation)
+
     # --- disk and replica --------------------------------------------------------------------------------------------
 
     def disk_done(self, op: int) -> None:
@@ -246,6 +254,10 @@ class Peer:
                     self._roles.react()
         except InternalError as error:
             self._roles.fail(error)
+
+    def storage_renewed(self, identity: Identity) -> None:
+        """The answer to RenewStorage: the new identity is durable (rule I-6)."""
+        self._inbound.storage_renewed(identity)
 
     def applied(self, zxid: int) -> None:
         """The replica has applied up to here."""

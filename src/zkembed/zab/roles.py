@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from ..durable import Identity
 from ..errors import InternalError
 from .core import Core
-from .effects import Purpose, Role, RoleChanged
+from .effects import Purpose, RenewStorage, Role, RoleChanged
 from .election import Election
 from .leader import Leader
 from .learner import Learner, LearnerPhase
@@ -45,6 +46,7 @@ class Roles:
         self._last_return: tuple[int, float] = (0, float("-inf"))
         self._paused_until = float("-inf")
         self._wrong_since = 0.0
+        self._renewing = False
 
     @property
     def current(self) -> Leader | Learner | None:
@@ -78,6 +80,9 @@ class Roles:
             return False
         if self.settling:
             if not self._core.disk.idle:
+                return False
+            if self._core.membership.outdated:
+                self._ask_for_storage()
                 return False
             self.begin_looking()
         now = self._core.now
@@ -187,6 +192,40 @@ class Roles:
             self.learner.end("the state is wrong and must come anew")
         elif self.leader is not None:
             self._core.halt(InternalError("the state of this leader is wrong; a restart rebuilds it from the disk"))
+        self.react()
+
+    def renew_storage(self, reason: str) -> None:
+        """The own storage is an old copy, as of a restored backup: what it has promised since is not on it. It never votes again (I-6).
+
+        The role ends at once; when the disk has settled the directory becomes another storage, which joins like an empty one (I-3): a
+        crash before that leads here again as long as anybody remembers, after it nobody needs to.
+        """
+        core = self._core
+        if self.stopped or core.membership.outdated:
+            return
+        core.membership.outdate(reason)
+        core.report(
+            logging.ERROR,
+            f"the disk of this node is an old copy, as of a restored backup: {reason}. It becomes another storage, without a vote",
+        )
+        self.settling = True
+        role = self.current
+        if role is not None:
+            role.end("its disk is an old copy")
+        self.react()
+
+    def _ask_for_storage(self) -> None:
+        if not self._renewing:
+            self._renewing = True
+            self._core.emit(RenewStorage())
+
+    def storage_renewed(self, identity: Identity) -> None:
+        """The answer to RenewStorage."""
+        core = self._core
+        self._renewing = False
+        core.identity = identity
+        core.membership.renewed(identity)
+        core.report(logging.WARNING, f"this node's storage id is {identity.storage_id.hex()[:8]} now; it votes again once it is readmitted")
         self.react()
 
     def leave(self, successor: int | None = None) -> None:
