@@ -72,7 +72,9 @@ def test_every_state_there_ever_was_can_be_asked_for(history: list[Step]) -> Non
 def test_a_configuration_is_shown_as_it_is_in_the_tree() -> None:
     """A3: one line for each member, and the version."""
     reference = Reference()
-    payload = Configuration(0x100000001, Configuration.founding({2: "b:2", 1: "a:1"}).members).encode().replace(b"\x40", b"\x50" + bytes(16))
+    payload = (
+        Configuration(0x100000001, Configuration.founding({2: "b:2", 1: "a:1"}).members).encode().replace(b"\x40", b"\x50" + bytes(16))
+    )
     record = Record.make(0x100000001, 0, 7, Kind.CONFIG, 0, payload, 0)
     reference.add(committed(record))
     znode = reference.znode_at(CONFIG_PATH, 0x100000001)

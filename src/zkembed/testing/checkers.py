@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from .history import Event, History
+from .reference import Reference
 
 
 class Violation(AssertionError):
@@ -61,3 +62,14 @@ def judge(history: History | Iterable[Event], checkers: Iterable[Checker], *, ca
             checker.see(event)
     for checker in all:
         checker.finish(calm=calm)
+
+
+def client_checkers(reference: Reference, *, live: bool = True) -> list[Checker]:
+    """Those of what clients are promised: D1, S1 to S8, E1 to E5, W1 to W3, L1 to L3, and D5 against the reference.
+
+    The first of them feeds the reference, and each event must reach them in this order.
+    live: the history grows in a simulation; False: it was merged from processes, with all of C in front (see ``checks.book``).
+    """
+    from .checks import make_client_checkers  # They build on this file.
+
+    return make_client_checkers(reference, live=live)

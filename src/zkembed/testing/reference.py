@@ -123,7 +123,9 @@ class Reference:
             return self._ignored(zxid, time, id, cseq, op, "gap", Refusal(GAP))
         if cseq <= session.last_cseq:
             known = cseq >= session.kept_from
-            return self._ignored(zxid, time, id, cseq, op, "duplicate", session.kept[cseq - session.kept_from] if known else Refusal(RESOLVED))
+            return self._ignored(
+                zxid, time, id, cseq, op, "duplicate", session.kept[cseq - session.kept_from] if known else Refusal(RESOLVED)
+            )
         if op[0] == "close session":
             self._close(rules, zxid, session, expired=False)
             return Entry(zxid, "REQUEST", time, id, cseq, op, True, "", _DONE, 0, (id,), self._commit(zxid, None))

@@ -44,7 +44,7 @@ class Rules:
             outcome = _RULES[op[0]](self, *op[1:])
             if type(outcome) is Refusal:
                 self._znodes.undo()
-                return Refusal(codes.TRANSACTION, "transaction", index=index, cause=outcome)
+                return Refusal(codes.TRANSACTION, "transaction", at=index, cause=outcome)
             values.append(outcome)
         return tuple(values)
 

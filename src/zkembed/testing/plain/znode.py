@@ -49,14 +49,17 @@ class Change(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a request failed (Q-6). code: as in results that are kept; found, expected: numbers whose meaning depends on it."""
+    """Why a request failed (Q-6). code: as in results that are kept; found, expected: numbers whose meaning depends on it.
+
+    at, cause: of a transaction, which of its operations, and why.
+    """
 
     code: int
     verb: str = ""
     path: str = ""
     found: int = 0
     expected: int = 0
-    index: int = 0
+    at: int = 0
     cause: Any = None
 
 
@@ -92,5 +95,5 @@ def plain_result(outcome: Outcome) -> tuple[str, Plain]:
     if type(outcome) is not Refusal:
         return "ok", outcome
     if outcome.code == TRANSACTION:
-        return "error", ("TransactionError", outcome.index, _ERRORS[outcome.cause.code])
+        return "error", ("TransactionError", outcome.at, _ERRORS[outcome.cause.code])
     return "error", (_ERRORS[outcome.code],)

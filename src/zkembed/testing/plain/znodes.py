@@ -1,4 +1,4 @@
-"""All znodes at every zxid: each path's versions, who owns which ephemeral, and the changes of the entry under way, to be undone or kept."""
+"""All znodes at every zxid: each path's versions, who owns which ephemeral, and the entry under way, to be undone or kept."""
 
 from __future__ import annotations
 
