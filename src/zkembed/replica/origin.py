@@ -28,9 +28,10 @@ _LIMITS = {RejectCode.TOO_LARGE: ErrorCode.TOO_LARGE, RejectCode.MALFORMED: Erro
 class Origination:
     """accepting: a leader takes requests, and all that was unresolved has gone out again (Q-4)."""
 
-    def __init__(self, shared: Shared, ids: Callable[[], int]) -> None:
+    def __init__(self, shared: Shared, ids: Callable[[], int], window: int) -> None:
         self._shared = shared
         self._ids = ids
+        self._window = window
         self.accepting = False
         self.touches = Touches()
         self.quorum_seen: float | None = None
@@ -53,7 +54,7 @@ class Origination:
     def open_session(self, timeout: float) -> LocalSession:
         identity = self._shared.identity
         op = OpenSession(round(timeout * 1000), identity.node_id, identity.storage_id, identity.incarnation)
-        session = LocalSession(self._fresh_id(), op, self._shared.now)
+        session = LocalSession(self._fresh_id(), op, self._shared.now, self._window)
         self._shared.sessions[session.id] = session
         return session
 

@@ -87,8 +87,9 @@ class LocalSession:
     Invariant: ``handed`` holds cseqs that rise by one and end at ``next_cseq - 1``; ``queued`` holds calls without one.
     """
 
-    def __init__(self, id: int, open_op: OpenSession, opened_at: float) -> None:
+    def __init__(self, id: int, open_op: OpenSession, opened_at: float, window: int = WINDOW) -> None:
         self.id = id
+        self._window = window
         self.open_op = open_op
         self.timeout = open_op.timeout_ms / 1000
         self.state = SessionState.SUSPENDED  # Until its creation is applied and confirmed nobody owns anything through it.
@@ -147,7 +148,7 @@ class LocalSession:
 
     def hand_over(self, room: int = WINDOW_BYTES) -> Iterator[Call]:
         """Give the next calls their cseq, as many as the window and ``room`` bytes let, and yield them in order, encoded."""
-        while self.queued and len(self.handed) < WINDOW and room > 0:
+        while self.queued and len(self.handed) < self._window and room > 0:
             call = self.queued.popleft()
             call.cseq = self.next_cseq
             self.next_cseq += 1

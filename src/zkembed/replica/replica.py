@@ -30,15 +30,18 @@ from .effects import Effect, LoadState, Notify, RoleSeen
 from .intake import WAITING_BYTES_MAX, Origin
 from .leadership import Leadership, drop_link
 from .origin import Origination
-from .pipeline import Barrier, Call, LocalSession, Read
+from .pipeline import WINDOW, Barrier, Call, LocalSession, Read
 from .shared import Shared
 
 APPLY_SLICE = 2000
-"""Records applied in one step at most; the driver comes back for the rest, so that a long backlog does not hold the loop."""
+"""Records applied in one step at most, as a default; the driver comes back for the rest, so that a long backlog does not hold the loop."""
 
 
 class Replica:
-    """See the module's text. ids: a source of fresh 63-bit session ids.  snapshot_every: entries between own snapshots."""
+    """See the module's text. ids: a source of fresh 63-bit session ids.  snapshot_every: entries between own snapshots.
+
+    window: calls of one session under way at a time.  apply_slice: records applied in one step at most.
+    """
 
     def __init__(
         self,
@@ -50,12 +53,15 @@ class Replica:
         limits: OpLimits,
         snapshot_every: int,
         ids: Callable[[], int],
+        window: int = WINDOW,
+        apply_slice: int = APPLY_SLICE,
     ) -> None:
         self.peer = peer
         self.watches = Watches()
         self._shared = Shared(peer, tree, identity, limits)
         self._applier = Applier(self._shared, chain, snapshot_every, self._applied, self._jumped)
-        self._origin = Origination(self._shared, ids)
+        self._origin = Origination(self._shared, ids, window)
+        self._apply_slice = apply_slice
         self._serving: zab.Serving | None = None
         self._leadership: Leadership | None = None
         self._learners: dict[int, Origin] = {}
@@ -214,7 +220,7 @@ class Replica:
 
     def drain(self) -> list[Effect]:
         """Take the effects. Ends the step: hands over what local sessions queued, flushes the core, applies what it delivers."""
-        room = APPLY_SLICE
+        room = self._apply_slice
         while True:
             if self._origin.accepting:
                 self._hand_over()

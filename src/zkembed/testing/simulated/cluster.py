@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 from zlib import crc32
 
+from ...errors import StorageError
 from ...record import Kind
 from ...zab.effects import (
     AbortInstall,
@@ -58,7 +59,7 @@ class Cluster:
         seed: int = 0,
         settings: Settings | None = None,
         factory: Callable[[SimNode], App] = App,
-        disks: Callable[[Random], SimDisk] = SimDisk,
+        disks: Callable[[Random, int], SimDisk] = SimDisk,
         history: History | None = None,
         start: bool = True,
         wire: bool = True,
@@ -132,17 +133,24 @@ class Cluster:
     # --- processes
 
     def start(self, node_id: int) -> None:
+        """Raises StorageError where its disk has trouble; then it stays down."""
         node = self.nodes[node_id]
         assert node.app is None
-        node.life += 1
         node.disk.open()
+        node.life += 1
         node.blocked_until = 0.0
         node.inbox.clear()
         node.halted = None
         self.note("start", node_id)
         node.app = node.factory(node)
-        self.judge.started(node)
+        self.started(node)
         self.step(node, lambda machine: machine.start(node.clock.local(self.now)), first=True)
+
+    def started(self, node: SimNode) -> None:
+        """Between recovery and the first step of the process."""
+        if node.disk.epochs.damaged:
+            self.judge.distrust(node.disk.storage_id)
+        self.judge.started(node)
 
     def crash(self, *node_ids: int, silent: bool = False, power: bool = True) -> None:
         """Dead at once; operations under way to the disk are lost; links end. silent: nobody is told.
@@ -157,6 +165,34 @@ class Cluster:
             node.disk.crash(power=power)
             node.disk.hold = False
             self.network.died(node_id, silent=silent)
+
+    def leave(self, node_id: int, then: Callable[[], object], limit: float = 5.0) -> None:
+        """The node leaves in good order (B-16); ``then`` runs when its process has ended. One that cannot within ``limit`` is killed."""
+        node, life, until = self.nodes[node_id], self.nodes[node_id].life, self.now + limit
+        self.note("leave", node_id)
+
+        def look() -> None:
+            if node.life != life:
+                return
+            if self.now >= until:
+                self.crash(node_id, power=False)
+            elif self.now >= node.blocked_until and node.peer.left and not node.disk.queue:
+                self.stopped(node)
+            else:
+                self.at(0.01, look)
+                return
+            then()
+
+        self.call(node_id, lambda peer: self.nodes[node_id].app.leave())  # type: ignore[union-attr]
+        self.at(0.01, look)
+
+    def stopped(self, node: SimNode) -> None:
+        """Its process has ended in good order."""
+        self.note("left", node.id)
+        node.app = None
+        node.life += 1
+        node.disk.leave()
+        self.network.died(node.id, silent=False)
 
     def restart(self, *node_ids: int) -> None:
         for node_id in node_ids:
@@ -249,6 +285,9 @@ class Cluster:
                 self._execute(node, effect)
                 if node.life != life:
                     return  # A watcher has killed it in the middle.
+            if app.busy:  # The rest comes in a step of its own, behind what has arrived meanwhile.
+                self.at(0.0, lambda: self.give(node, life, lambda _: None))
+                break
         if node.halted is None:
             self.judge.after_step(node)
             self._schedule_tick(node)
@@ -327,7 +366,11 @@ class Cluster:
 
     def _complete(self, node: SimNode, *, tell: bool = True) -> None:
         batch = node.disk.take_batch()
-        node.disk.perform(batch)
+        try:
+            node.disk.perform(batch)
+        except StorageError as error:
+            self.disk_failed(node, error)
+            return
         for effect in batch:
             before = node.disk.live.copy() if type(effect) in (Truncate, CommitInstall) else None
             node.disk.execute(effect)
@@ -336,6 +379,11 @@ class Cluster:
             self.step(node, *[lambda machine, op=effect.op: machine.disk_done(op) for effect in batch])
         if node.disk.queue and not node.disk.held():
             self._start_disk(node)
+
+    def disk_failed(self, node: SimNode, error: StorageError) -> None:
+        """(P-13) The process stops, its data stays."""
+        self.note(f"the disk failed: {error}", node.id)
+        self.crash(node.id, power=False)
 
     def step_disk(self, node_id: int, *, tell: bool = True) -> Any:
         """Complete the next held operation; returns it. tell: whether the machine hears of it."""

@@ -79,8 +79,9 @@ class SimDisk:
     hold: operations wait until ``Cluster.step_disk``; may be a predicate: stop before such an operation.
     """
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, node_id: int) -> None:
         self._rng = rng
+        self.node_id = node_id
         self.storage_id = rng.randbytes(16)
         self.incarnation = 0
         self.epochs = Epochs()
@@ -144,6 +145,10 @@ class SimDisk:
         self.queue.clear()
         self.staged = None
         self.done_ops.clear()
+
+    def leave(self) -> None:
+        """The process has ended in good order; nothing was under way."""
+        self.crash()
 
     def wipe(self) -> None:
         """An empty directory: a new storage id (rule I-1)."""

@@ -74,6 +74,9 @@ class Judge:
         """A DAMAGED log's copies do not count until it is whole again."""
         self._distrusted.add(storage_id)
 
+    def distrusted(self, storage_id: bytes) -> bool:
+        return storage_id in self._distrusted
+
     # disks
 
     def disk_changed(self, node: SimNode, effect: Any, before: Generation | None) -> None:

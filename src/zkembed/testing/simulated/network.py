@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from random import Random
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from attrs import define, field
 
-from ...errors import CorruptLogError
+from ...errors import CorruptLogError, DecodeError
 from ...zab.codec import decode_frame, encode_frame
 from ...zab.effects import Dial, Purpose, SendRecords, SendSnapshot
-from ...zab.messages import Entries, Message, SnapChunk
+from ...zab.messages import Entries, Goodbye, GoodbyeCode, Message, SnapChunk
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -252,6 +253,31 @@ class Network:
             pipe.frames.clear()
         pipe.closing = reason
         world.at(max(pipe.ready_at - world.now, 0.0) + self._delay(pipe.source, pipe.target), lambda: self._pump(connection, pipe))
+
+    def garble(self, source: int, target: int, rng: Random) -> bool:
+        """What ``source`` sends to ``target`` next arrives as bytes that are no frame: the receiver ends the link (N-4). False: no link.
+
+        Bytes that happen to be a frame are not used: a member that lies is another matter.
+        """
+        open_pipes = [
+            each
+            for each in self._connections.values()
+            if {source, target} == set(each.links) and target in each.open_at and source in each.open_at
+        ]
+        if not open_pipes:
+            return False
+        connection = open_pipes[rng.randrange(len(open_pipes))]
+        frame = bytearray(
+            encode_frame([Goodbye(GoodbyeCode.LEAVING, None)]) if rng.random() < 0.3 else rng.randbytes(rng.choice([0, 1, 7, 300]))
+        )
+        for _ in range(rng.randint(0, 4) if frame else 0):
+            frame[rng.randrange(len(frame))] = rng.randrange(256)
+        try:
+            decode_frame(bytes(frame))
+        except DecodeError as error:
+            self.close(self._world.nodes[target], connection.links[target], str(error), tell=True)
+            return True
+        return False
 
     def connection(self, node_id: int, link: int) -> Connection | None:
         """The one that this node calls ``link``."""

@@ -89,6 +89,15 @@ class App:
         self.slow = False
         self._backlog: deque[Record] = deque()
 
+    def leave(self) -> None:
+        """Leave in good order; ``peer.left`` says when."""
+        self.peer.leave()
+
+    @property
+    def busy(self) -> bool:
+        """Work is left over from this step."""
+        return False
+
     def handle(self, effect: Effect) -> None:
         """An effect that is not the driver's."""
         match effect:
@@ -178,7 +187,7 @@ class SimNode:
     def __init__(self, cluster: Cluster, node_id: int) -> None:
         self.cluster = cluster
         self.id = node_id
-        self.disk = cluster.disks(cluster.rng)
+        self.disk = cluster.disks(cluster.rng, node_id)
         self.clock = NodeClock()
         self.app: App | None = None
         self.factory = cluster.factory

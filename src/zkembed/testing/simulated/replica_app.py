@@ -37,8 +37,7 @@ class ReplicaApp(App):
             tree=load_tree(chunks),
             chain=info.chain,
             identity=identity,
-            limits=LIMITS,
-            snapshot_every=10**9,
+            **self.replica_settings(),
             ids=lambda: rng.getrandbits(63),
         )
         self.machine = self  # type: ignore[assignment]
@@ -47,6 +46,20 @@ class ReplicaApp(App):
         self.honest = True  # False: a test has corrupted its memory, so its invariants are not looked at
         self._drain_core = peer.drain
         peer.drain = self._drain_for_judge  # type: ignore[method-assign]
+
+    def replica_settings(self) -> dict[str, Any]:
+        """limits, snapshot_every."""
+        return {"limits": LIMITS, "snapshot_every": 10**9}
+
+    def load_tree(self, chunks: tuple[bytes, ...]) -> Tree:
+        return load_tree(chunks)
+
+    def leave(self) -> None:
+        self.replica.leave()
+
+    @property
+    def busy(self) -> bool:
+        return self.replica.busy
 
     def read_state(self, chunks: tuple[bytes, ...]) -> list[bytes]:
         """The state is the replica's tree."""
@@ -124,12 +137,18 @@ class ReplicaApp(App):
         if effect.base and effect.base not in disk.live.snapshots:
             self.node.cluster.call(self.node.id, lambda _: self.replica.state_unreadable(effect, "the snapshot is gone"))
             return
-        info, chunks = disk.live.snapshots[effect.base] if effect.base else (SnapshotInfo(), ())
+        tree, chain = self.read_state_back(effect)
+        self.node.cluster.call(self.node.id, lambda _: self.replica.state_loaded(effect, tree, chain))
+
+    def read_state_back(self, effect: LoadState) -> tuple[Tree, int]:
+        """The state that is asked for, and the chain there. Raises CorruptLogError or DecodeError."""
+        disk = self.node.disk
+        info, chunks = disk.read_snapshot(effect.base) if effect.base else (SnapshotInfo(), ())
         tree, chain = load_tree(chunks), info.chain
-        for record in disk.read_records(effect.base, effect.upto):
+        for record in disk.read_records(effect.base, effect.upto) if effect.upto > effect.base else ():
             tree.apply(record, config_text(record))
             chain = record.chain
-        self.node.cluster.call(self.node.id, lambda _: self.replica.state_loaded(effect, tree, chain))
+        return tree, chain
 
     def apply(self) -> None:
         """The replica applies by itself."""
