@@ -6,6 +6,7 @@ changes only where somebody watches.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -67,3 +68,39 @@ class Change(NamedTuple):
             None if after is None else after.stat(),
             None if before is None else before.znode(),
         )
+
+
+class Removal(NamedTuple):
+    """Siblings that one entry deleted, in order. parent: the path of theirs, ``before`` it lost them.  nodes: by path, as they were."""
+
+    parent: str
+    before: TreeNode
+    nodes: dict[str, TreeNode]
+    zxid: int
+
+    def changes(self) -> Iterator[Change]:
+        parent = self.before
+        for path, node in self.nodes.items():
+            after = parent.without_child(self.zxid)
+            yield Change(EventKind.DELETED, path, node, None)
+            yield Change(EventKind.CHILDREN_CHANGED, self.parent, parent, after)
+            parent = after
+
+
+class Removals(Collection[Change]):
+    """The changes of an entry that closed sessions, made only when somebody looks: there may be very many, and mostly nobody does."""
+
+    __slots__ = ("removals",)
+
+    def __init__(self, removals: tuple[Removal, ...]) -> None:
+        self.removals = removals
+
+    def __len__(self) -> int:
+        return 2 * sum(len(removal.nodes) for removal in self.removals)
+
+    def __iter__(self) -> Iterator[Change]:
+        for removal in self.removals:
+            yield from removal.changes()
+
+    def __contains__(self, change: object) -> bool:
+        return any(change == each for each in self)

@@ -6,11 +6,12 @@ is undone from its own list of changes. Failures are values, never exceptions (D
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import Any
 
 from ..errors import InternalError
-from .events import Change, EventKind
+from .events import Change, EventKind, Removal
 from .ops import Check, CheckAbsent, Create, Delete, DeleteOwn, Ensure, Fail, Multi, SetData
 from .path import ROOT, format_sequence, is_sequence_of, parent_of
 from .results import CreatedNode, ErrorCode, Failure, Outcome
@@ -25,9 +26,12 @@ IMPLIED_NODES_MAX = 10_000
 
 
 class Execution:
-    """zxid, time_us: of the entry.  session: who asks, 0 for the leader.  changes: what was done so far, in order."""
+    """zxid, time_us: of the entry.  session: who asks, 0 for the leader.  changes: what was done so far, in order.
 
-    __slots__ = ("_implied", "_sessions", "_store", "changes", "session", "time_us", "zxid")
+    removals: what ``remove_all`` did. An entry has changes of one form or the other: only the closing of sessions makes removals.
+    """
+
+    __slots__ = ("_implied", "_sessions", "_store", "changes", "removals", "session", "time_us", "zxid")
 
     def __init__(self, store: Store, sessions: dict[int, SessionEntry], zxid: int, time_us: int, session: int) -> None:
         self._store = store
@@ -36,6 +40,7 @@ class Execution:
         self.time_us = time_us
         self.session = session
         self.changes: list[Change] = []
+        self.removals: list[Removal] = []
         self._implied = 0
 
     def run(self, op: Any) -> Outcome:
@@ -223,6 +228,20 @@ class Execution:
             return refused
         self._add(path, data, 0)
         return None
+
+    def remove_all(self, paths: Iterable[str]) -> None:
+        """Delete existing znodes without children, in this order.
+
+        Siblings in a row are taken out in one go and listed as one Removal: a session may own very many, and the loop waits (S-6).
+        """
+        for parent_path, siblings in groupby(paths, parent_of):
+            nodes = {path: self._existing(path) for path in siblings}
+            removal = Removal(parent_path, self._existing(parent_path), nodes, self.zxid)
+            self._store.remove_siblings(parent_path, nodes)
+            self._store.replace(parent_path, removal.before.without_children(len(nodes), self.zxid), removal.before)
+            for path, node in nodes.items():
+                self._disown(path, node)
+            self.removals.append(removal)
 
     def remove(self, path: str) -> None:
         """Delete an existing znode without children."""

@@ -107,6 +107,22 @@ class Store:
         else:
             self._write_overlaid(path, None)
 
+    def remove_siblings(self, parent: str, nodes: dict[str, TreeNode]) -> None:
+        """As ``remove`` of each; all of them are children of ``parent``."""
+        dirty = self._dirty
+        for path, before in nodes.items():
+            dirty.setdefault(path, before)
+        self._length -= len(nodes)
+        names = self._children[parent]
+        names.difference_update(map(name_of, nodes))
+        if not names:
+            del self._children[parent]
+        for path in nodes:
+            if self._overlay is None:
+                del self._base[path]
+            else:
+                self._write_overlaid(path, None)
+
     def _write_overlaid(self, path: str, node: TreeNode | None) -> None:
         assert self._overlay is not None
         if self._frozen:

@@ -7,7 +7,7 @@ room itself (InternalError). It knows nothing of who waits for an outcome, of qu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from ..errors import DecodeError, InternalError
@@ -15,7 +15,7 @@ from ..record import Kind, Record
 from ..zxid import COUNTER_MAX, EMPTY, to_hex
 from .codec import Entry, decode_entry
 from .digest import DIGEST_MASK, hash_node
-from .events import Change
+from .events import Change, Removals
 from .execution import Execution
 from .freeze import FEATURE_LEVEL, Freeze
 from .ops import CloseIncarnations, CloseSession, Op, OpenSession
@@ -45,7 +45,7 @@ class Applied(NamedTuple):
     cseq: int
     op: Op | None
     outcome: Outcome
-    changes: tuple[Change, ...]
+    changes: Collection[Change]
     executed: bool
     opened: int | None
     closed: tuple[int, ...]
@@ -171,7 +171,7 @@ class Tree:
             return Applied(zxid, session_id, cseq, op, _not_next(session, cseq, op), (), False, None, ())
         if type(op) is CloseSession:
             self._close(execution, session)
-            return Applied(zxid, session_id, cseq, op, None, tuple(execution.changes), True, None, (session_id,))
+            return Applied(zxid, session_id, cseq, op, None, Removals(tuple(execution.removals)), True, None, (session_id,))
         outcome = execution.run(op)
         session.executed(cseq, ack_below, outcome)
         self._touched[session_id] = session
@@ -194,7 +194,8 @@ class Tree:
         for entry in closing:
             self._close(execution, entry)
         closed = tuple(entry.id for entry in closing)
-        return Applied(execution.zxid, execution.session, 0, op, outcome, tuple(execution.changes), True, opened, closed)
+        changes = Removals(tuple(execution.removals)) if closed else tuple(execution.changes)
+        return Applied(execution.zxid, execution.session, 0, op, outcome, changes, True, opened, closed)
 
     # --- sessions ---
 
@@ -212,9 +213,7 @@ class Tree:
 
     def _close(self, execution: Execution, entry: SessionEntry) -> None:
         """(S-6) Its ephemerals in order of path, then the session, all in this one entry."""
-        for path in sorted(entry.ephemerals):
-            execution.remove(path)
-        execution.remove(session_path(entry.id))
+        execution.remove_all([*sorted(entry.ephemerals), session_path(entry.id)])
         del self.sessions[entry.id]
         self._touched.pop(entry.id, None)
         self._digest -= entry.digested

@@ -7,12 +7,13 @@ can be read (C4). Watches are local and volatile; they have no part in the repli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from enum import IntEnum
+from itertools import chain
 from typing import TypeAlias
 
 from ..errors import InternalError, LimitReachedError
-from .events import EventKind, WatchedEvent
+from .events import Change, EventKind, Removal, Removals, WatchedEvent
 from .path import ROOT, parent_of
 from .tree import Applied
 from .znode import TreeNode
@@ -90,7 +91,7 @@ class Watches:
         if not self._watchers or not applied.changes:
             return []
         due: Due = []
-        for change in applied.changes:
+        for change in self._of_interest(applied.changes):
             kind, path, _, _ = change
             watchers = self._fire(kind, path)
             if watchers:
@@ -119,6 +120,21 @@ class Watches:
                         told.add((watcher, path, kind))
                         due.append((watcher, event))
         return due
+
+    def _of_interest(self, changes: Collection[Change]) -> Iterable[Change]:
+        """Siblings that were deleted together are looked at one by one only if a watch concerns any of them: there may be very many."""
+        if not isinstance(changes, Removals):
+            return changes
+        return chain.from_iterable(removal.changes() for removal in changes.removals if self._concerned_by(removal))
+
+    def _concerned_by(self, removal: Removal) -> bool:
+        tables = self._tables
+        if removal.parent in tables[WatchMode.CHILDREN] or removal.parent in tables[WatchMode.PERSISTENT]:
+            return True
+        if not all(table.keys().isdisjoint(removal.nodes.keys()) for table in tables.values()):
+            return True
+        recursive = tables[WatchMode.RECURSIVE]
+        return any(above in recursive for above in _upwards(removal.parent))
 
     def _fire(self, kind: EventKind, path: str) -> dict[Hashable, None]:
         """Whom a change concerns, each once, also if it watches both data and children of what was deleted (C5)."""

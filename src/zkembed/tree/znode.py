@@ -85,7 +85,11 @@ class TreeNode:
 
     def without_child(self, zxid: int) -> TreeNode:
         """A child was deleted: pzxid moves (A29), the counter of sequential names does not (A8)."""
-        return self._with_children(zxid, self.created_children, self.num_children - 1)
+        return self.without_children(1, zxid)
+
+    def without_children(self, count: int, zxid: int) -> TreeNode:
+        """So many were deleted by one entry."""
+        return self._with_children(zxid, self.created_children, self.num_children - count)
 
     def _with_children(self, zxid: int, created_children: int, num_children: int) -> TreeNode:
         return TreeNode(
