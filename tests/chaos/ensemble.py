@@ -34,6 +34,7 @@ class ChaosEnsemble(Ensemble):
         self.histories = directory / "history"
         self.histories.mkdir(parents=True)
         self.diary = Diary(self.histories / "nemesis.jsonl")
+        self.journal = directory / "resource.jsonl"
         self.network: Network
         self.resource: Resource
         self.resource_address = ""
@@ -99,6 +100,13 @@ class ChaosEnsemble(Ensemble):
         self.data_dirs[id].rename(kept)
         self.wiped.append(kept)
 
+    def keep_logs(self) -> None:
+        """What each life has logged, in a file."""
+        for life in self.lives:
+            file = self.directory / "logs" / f"member-{life.member_id}.{life.number}.log"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("".join(f"{line}\n" for line in life.log))
+
     # --- looking ------------------------------------------------------------------------------------------------------
 
     def pulse(self, id: int) -> dict[str, Any]:
@@ -119,7 +127,7 @@ async def open_chaos(directory: Path, n: int, seed: int) -> AsyncIterator[ChaosE
     """Nothing is started yet. At the end every process is killed, whatever has happened; and if this one is killed, a guardian does it."""
     async with Guardian.open() as guardian, trio.open_nursery() as nursery:
         ensemble = ChaosEnsemble(nursery, directory, n, seed, guardian)
-        async with open_network(ensemble.peers) as ensemble.network, open_resource(ensemble.diary) as (resource, address):
+        async with open_network(ensemble.peers) as ensemble.network, open_resource(ensemble.diary, ensemble.journal) as (resource, address):
             ensemble.resource, ensemble.resource_address = resource, address
             try:
                 yield ensemble
@@ -128,5 +136,6 @@ async def open_chaos(directory: Path, n: int, seed: int) -> AsyncIterator[ChaosE
                     for life in ensemble.lives:
                         life.process.kill()
                         await life.process.wait()
+                    ensemble.keep_logs()
                 ensemble.diary.close()
         nursery.cancel_scope.cancel(reason="the run is over")

@@ -160,7 +160,9 @@ class Load:
         for path in chance.sample(REGISTERS, 2):
             await self._zk.get(path)
             await self._zk.exists(path)
-        await self._zk.children(chance.choice((QUEUE, PRESENCE, "/registers")))
+        await self._zk.children(chance.choice((QUEUE, "/registers")))
+        for name in (await self._zk.children(PRESENCE))[:3]:
+            await self._zk.exists(f"{PRESENCE}/{name}")
 
     # --- znodes that come and go --------------------------------------------------------------------------------------
 

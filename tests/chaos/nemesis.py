@@ -162,14 +162,14 @@ class Nemesis:
         lives = [self.ensemble[id] for id in ids]
         self._taken.update(ids)
         for life in lives:
-            self._tell(life.member_id, "pause", names(ids), f"for {step.seconds:.2f} s")
+            self._tell_pause(life.member_id, step, "stopped")
             life.signal(signal.SIGSTOP)
         await trio.sleep(step.seconds)
         for life in lives:
             if self.ensemble[life.member_id] is life and life.alive:
                 life.signal(signal.SIGCONT)
                 self._taken.discard(life.member_id)
-                self._tell(life.member_id, "resume", names(ids), "")
+                self._tell(life.member_id, "resume", names([life.member_id]), "")
         return bool(ids)
 
     async def _block(self, step: Step) -> bool:
@@ -177,7 +177,7 @@ class Nemesis:
         for id in ids:
             if not self.ensemble[id].said("in"):
                 return False
-            self._tell(id, "pause", names(ids), f"its loop is held for {step.seconds:.2f} s")
+            self._tell_pause(id, step, "its loop is held")
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self.ensemble[id].send("hold_loop", seconds=step.seconds)
         return bool(ids)
@@ -226,6 +226,11 @@ class Nemesis:
         self._tell(0, "reset", names(step.order[:1]), f"{count} connections")
         await trio.lowlevel.checkpoint()
         return True
+
+    def _tell_pause(self, id: int, step: Step, how: str) -> None:
+        """Its detail begins with the seconds, which is how checkers learn when leases promise nothing (S-9)."""
+        self.ensemble.note_fault(id, "pause", f"{step.seconds:.3f} s, {how} ({step.kind.name})")
+        self._say(f"{step.kind.name} {id}: {how} for {step.seconds:.2f} s")
 
     def _tell(self, node: int, kind: str, whom: str, detail: str) -> None:
         self.ensemble.note_fault(node, kind, f"{whom} {detail}".strip())

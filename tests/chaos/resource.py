@@ -10,8 +10,9 @@ It lives in the process of whoever makes the faults, which is never stopped. Lin
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -38,13 +39,17 @@ class Accepted:
 
 
 class Resource:
-    """The side of the resource: state, and who may change it. One number for each lock path."""
+    """The side of the resource: state, and who may change it. One number for each lock path.
 
-    def __init__(self, diary: Diary) -> None:
+    journal: a file that gets each accepted write, a line each.
+    """
+
+    def __init__(self, diary: Diary, journal: Path) -> None:
         self._diary = diary
+        self._journal = journal
         self._tokens: dict[str, int] = {}
         self._values: dict[str, int] = {}
-        self.accepted: list[Accepted] = []
+        self.accepted = 0
         self.refused = 0
 
     def read(self, path: str, token: int) -> int | None:
@@ -55,7 +60,9 @@ class Resource:
         admitted = self._admit(path, token)
         if admitted:
             self._values[path] = value
-            self.accepted.append(Accepted(path, token, value))
+            self.accepted += 1
+            with self._journal.open("a") as file:
+                file.write(json.dumps([path, token, value]) + "\n")
         return admitted
 
     def _admit(self, path: str, token: int) -> bool:
@@ -88,11 +95,27 @@ class Resource:
         return {"value": request["value"] if accepted else None}
 
 
+def read_journal(journal: Path) -> list[Accepted]:
+    return [Accepted(*json.loads(line)) for line in journal.read_text().splitlines()] if journal.exists() else []
+
+
+def judge_journal(accepted: Iterable[Accepted]) -> Iterator[str]:
+    """L1 as the resource saw it: tokens never fall, and each holder built on what the one before it had written."""
+    last: dict[str, Accepted] = {}
+    for write in accepted:
+        before = last.get(write.path, Accepted(write.path, 0, 0))
+        if write.token < before.token:
+            yield f"{write.path}: token {write.token:#x} was let through behind {before.token:#x}"
+        if write.value != before.value + 1:
+            yield f"{write.path}: token {write.token:#x} wrote {write.value} where {before.value} stood: it had read an older number"
+        last[write.path] = write
+
+
 @asynccontextmanager
-async def open_resource(diary: Diary) -> AsyncIterator[tuple[Resource, str]]:
+async def open_resource(diary: Diary, journal: Path) -> AsyncIterator[tuple[Resource, str]]:
     """The resource, and where to reach it."""
     async with trio.open_nursery() as nursery:
-        resource = Resource(diary)
+        resource = Resource(diary, journal)
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, resource.serve, listeners)
         host, port = listeners[0].socket.getsockname()

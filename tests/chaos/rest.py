@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from functools import partial
 
+import trio
+
 from tests.process.judge import differences
 from zkembed.testing.history import Calm, Quiet
 
@@ -26,7 +28,7 @@ class NoRestError(Exception):
 
 
 async def come_to_rest(ensemble: ChaosEnsemble) -> None:
-    """Everything was healed. Notes Calm, and Quiet once it holds; raises NoRestError if it does not come."""
+    """All is healed. Notes Calm, and Quiet once it holds, with every member's tree in a file; raises NoRestError if it never does."""
     ids = tuple(ensemble.peers)
     ensemble.diary.record(Calm(time.monotonic(), 0, 0, ids))
     try:
@@ -40,10 +42,19 @@ async def come_to_rest(ensemble: ChaosEnsemble) -> None:
     try:
         for life in ensemble.running():
             await life.ask("stop_load")
-        trees = await ensemble.dumps()
+        applied = await _converge(ensemble)
     except AssertionError as error:
         raise NoRestError("V3", str(error)) from error
-    if unequal := differences(trees):
-        raise NoRestError("V3", "\n".join(unequal[:10]))
-    applied = tuple([(id, int(await ensemble[id].ask("sync"))) for id in ids])
     ensemble.diary.record(Quiet(time.monotonic(), 0, 0, applied))
+
+
+async def _converge(ensemble: ChaosEnsemble) -> tuple[tuple[int, int], ...]:
+    """Until all show the state of one zxid, which is then equal; sessions of the dead may still be expiring meanwhile."""
+    with trio.move_on_after(PATIENCE):
+        while True:
+            found = {id: await ensemble.dump(id) for id in ensemble.peers}
+            if len({zxid for zxid, _ in found.values()}) == 1:
+                unequal = differences([tree for _, tree in found.values()])
+                assert not unequal, "\n".join(unequal[:10])
+                return tuple((id, zxid) for id, (zxid, _) in found.items())
+    raise AssertionError("the replicas do not reach one zxid")

@@ -87,8 +87,8 @@ class Direction:
             if not data:
                 await self._sink.send_eof()
                 return
-            await self._sink.send_all(data)
             self._path.bytes_passed += len(data)
+            await self._sink.send_all(data)
 
     async def _wait_passage(self, arrived: float, size: int) -> None:
         """Until the path lets this chunk through, by the condition that it has then."""
