@@ -396,6 +396,34 @@ def test_c_6_a_configuration_that_was_cut_away_restores_the_one_before() -> None
     assert configs(cluster, leader) == configs(cluster, wiped)
 
 
+def test_e_5_a_node_that_only_an_uncommitted_configuration_names_does_not_stand() -> None:
+    """E-5, C-3: CONFIG is on B and the new C alone, then the power fails. C, with the highest id, is no voter to A: were it to stand, B
+    would vote for it, A for itself, for ever. So B stands, and A votes for it."""
+    cluster = Cluster(3)
+    cluster.wait_serving()
+    cluster.write(b"one")
+    cluster.crash(3)
+    cluster.run(0.01)
+    cluster.wipe(3)
+    assert cluster.wait_leader(2) == 2
+
+    def keep_it_from_a(node: SimNode, message: object) -> None:
+        if isinstance(message, Proposal) and any(record.kind is Kind.CONFIG for record in message.records):
+            cluster.cut(2, 1, both=False)
+
+    on_send(cluster, Proposal, keep_it_from_a)
+    cluster.start(3)
+    cluster.run_until(lambda: len(configs(cluster, 3)) == 2)
+    cluster.crash(*cluster.nodes)
+    assert [len(configs(cluster, node_id)) for node_id in (1, 2, 3)] == [1, 2, 2]
+    cluster.watchers.clear()
+    cluster.heal_all()
+    cluster.restart(*cluster.nodes)
+    assert cluster.wait_leader(limit=BOUND) == 2
+    back(cluster, 3)
+    cluster.write(b"two")
+
+
 # --- what others know ------------------------------------------------------------------------------------------------
 
 

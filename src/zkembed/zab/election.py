@@ -140,7 +140,13 @@ class Election:
         return now < self.paused_until
 
     def refresh(self, now: float) -> None:
-        """My vote is always the best of those who stand for themselves (rule E-5); recomputed at every change."""
+        """My vote is always the best of those who stand for themselves (rule E-5); recomputed at every change.
+
+        Only a voter of each active configuration may stand. While a CONFIG is not known committed, a node that it alone names is no voter to
+        those who lack it, so it could not be elected; and whoever voted for it would not stand in its place:
+        1. CONFIG puts C' in the place of C, and is on B and C' alone. A leader without it is gone; 2. B votes for C', whose id is higher;
+        3. A, which knows no C', votes for itself, since B does not stand: for ever.
+        """
         vote = self._best(now)
         if vote != self.vote:
             self.vote = vote
@@ -154,14 +160,15 @@ class Election:
         candidates = [
             vote
             for node_id, vote in self.received.items()
-            if vote.leader == node_id and node_id in present and active.names_voter(node_id, present[node_id])
+            if vote.leader == node_id and node_id in present and active.names_candidate(node_id, present[node_id])
         ]
         own = self._own()
         hint = self._hint(now, present)
         if hint is not None:
             candidates.append(hint)
         better = own is not None and (hint is None or (own.epoch, own.zxid) > (hint.epoch, hint.zxid))
-        if own is not None and better and active.has_quorum(present):
+        stands = active.names_candidate(self._node_id, self._membership.storage_id)
+        if own is not None and better and stands and active.has_quorum(present):
             candidates.append(own)
         return max(candidates, default=None)
 
@@ -169,7 +176,7 @@ class Election:
         hint = self.hint
         if hint is None or now >= self.hint_until or hint.leader == self._node_id:
             return None
-        return hint if hint.leader in present and self._membership.names_voter(hint.leader, present[hint.leader]) else None
+        return hint if hint.leader in present and self._membership.active.names_candidate(hint.leader, present[hint.leader]) else None
 
     # --- deciding ----------------------------------------------------------------------------------------------------
 

@@ -174,6 +174,10 @@ class ActiveConfigurations:
     def names_voter(self, node_id: int, storage_id: bytes) -> bool:
         return any(configuration.names_voter(node_id, storage_id) for configuration in self.configurations)
 
+    def names_candidate(self, node_id: int, storage_id: bytes) -> bool:
+        """Who may be elected: a voter of each of them (rule E-5)."""
+        return all(configuration.names_voter(node_id, storage_id) for configuration in self.configurations)
+
     def has_quorum(self, present: Mapping[int, bytes]) -> bool:
         return all(configuration.has_quorum(present) for configuration in self.configurations)
 
