@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +44,8 @@ def test_nothing_is_touched_before_open(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "identity").stat().st_mode & 0o077 == 0, "nobody else may read the data"
 
 
-def test_another_process_is_refused_before_anything_is_read_or_written(tmp_path: Path) -> None:
-    """DU-11: and when that process is killed the lock is free."""
+def test_DU_11_another_process_is_refused_before_anything_is_read_or_written(tmp_path: Path) -> None:
+    """And when that process is killed the lock is free."""
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"open\n"
@@ -155,6 +156,31 @@ def test_errors_of_the_system_name_file_and_cause(tmp_path: Path, monkeypatch: p
     monkeypatch.undo()
     log = file_log(tmp_path)
     assert open_log(log).last_zxid == 0
+    log.close()
+
+
+def test_a_failed_fsync_of_the_directory_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P-5, P-13: the system tells it once, here to a snapshot; the append behind it, which needs a new name, must not miss it."""
+    log = file_log(tmp_path)
+    open_log(log)
+    log.append(history(1))
+    real = os.fsync
+    failed: list[int] = []
+
+    def fsync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode) and not failed:
+            failed.append(fd)
+            raise OSError(5, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageError, match="fsync: Input/output error"):
+        write_snapshot(log, history(1)[0])
+    with pytest.raises(StorageError, match="fsync: Input/output error"):
+        log.set_epochs(Epochs(1, 1, 1))
+    log.close()
+    log = file_log(tmp_path)
+    assert open_log(log).last_zxid == history(1)[0].zxid
     log.close()
 
 

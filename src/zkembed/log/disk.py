@@ -82,7 +82,7 @@ class Disk(ABC):
 
     @abstractmethod
     def sync_directory(self, *, always: bool = False) -> None:
-        """The names are durable on return. ``always``: see ``DiskFile.sync``."""
+        """The names are durable on return. ``always``: see ``DiskFile.sync``. After one that failed all fail, until the next ``lock``."""
 
     @abstractmethod
     def forget(self, name: str) -> None:

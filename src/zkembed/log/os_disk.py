@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 
 from ..errors import StorageError
 from .disk import Disk, DiskFile, DiskFullError
@@ -100,6 +101,8 @@ class OsDisk(Disk):
         self.fsync = fsync
         self._lock_fd = -1
         self._directory_fd = -1
+        self._directory_lock = Lock()
+        self._directory_error: OSError | None = None
         self._syncs = 0
 
     def lock(self) -> None:
@@ -113,6 +116,7 @@ class OsDisk(Disk):
             ) from error
         self._flock(fd)
         self._lock_fd = fd
+        self._directory_error = None
         try:
             self._directory_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -192,8 +196,16 @@ class OsDisk(Disk):
         if not (self.fsync or always):
             return
         self.count_sync()
-        with _mapped("fsync", self.path):
-            os.fsync(self._directory_fd)
+        # The system tells an error once, to whoever comes first. A snapshot's thread may have heard it, for which it is not fatal, and
+        # the append that then waits for the name of its new segment would be told that all is well (P-5, P-13).
+        with _mapped("fsync", self.path), self._directory_lock:
+            if self._directory_error is not None:
+                raise self._directory_error
+            try:
+                os.fsync(self._directory_fd)
+            except OSError as error:
+                self._directory_error = error
+                raise
 
     def forget(self, name: str) -> None:
         if not hasattr(os, "posix_fadvise"):  # pragma: no cover - macOS

@@ -2,8 +2,8 @@
 
 The model: a write is durable per block, once its file was synced; a directory entry (create, rename, unlink) once the directory
 was synced, whatever happened to the file. ``crash`` keeps any subset of what is not durable, so also torn writes and effects
-out of order. After a *failed* sync the cache lies: the process still reads what it wrote, but no later sync of the file makes
-it durable; a crash may lose it (rule P-10).
+out of order. After a *failed* sync the cache lies: the process still reads what it wrote, but no later sync of the file, or of the
+directory, makes it durable; a crash may lose it (rule P-10).
 
 Every changing operation is one step. A test may cut the power before any step, look at the disk there, or let any step fail.
 """
@@ -112,7 +112,10 @@ class SimulatedDisk(Disk):
         self._syncs = 0
         self._cached: dict[str, Inode] = {}
         self._durable: dict[str, Inode] = {}
+        # Changes of the directory: not synced, and those before them of which a sync has failed.
         self._entries: list[_Entry] = []
+        self._limbo: list[_Entry] = []
+        self._directory_error: StorageError | None = None
         # Since the last crash: effects on the directory whose fate nobody has noticed, and where to tell of those that were.
         self._doubts: list[int] = []
         self._noticed: list[int] | None = None
@@ -125,6 +128,7 @@ class SimulatedDisk(Disk):
         if self._locked:
             raise StorageError("another process uses it (or another node in this one)", self.place)
         self._locked = True
+        self._directory_error = None
 
     def unlock(self) -> None:
         self._locked = False
@@ -163,10 +167,20 @@ class SimulatedDisk(Disk):
     def sync_directory(self, *, always: bool = False) -> None:
         if not (self.fsync or always):
             return
-        self.step("sync_directory", "")
+        try:
+            self.step("sync_directory", "")
+            if self._directory_error is not None:
+                raise self._directory_error
+        except StorageError as error:
+            self._directory_error = error
+            self._limbo += self._entries
+            self._entries.clear()
+            raise
         self.count_sync()
         for entry in self._entries:
             self._apply(entry)
+            # What was done to the name since is durable: whatever became of it before.
+            self._limbo = [earlier for earlier in self._limbo if earlier.name not in (entry.name, entry.old)]
         self._entries.clear()
 
     def forget(self, name: str) -> None:
@@ -225,7 +239,7 @@ class SimulatedDisk(Disk):
             found += [Unsynced(len(found) + i, "write", name, at, len(piece)) for i, (at, piece) in enumerate(inode.unsynced())]
             if inode.sized:
                 found.append(Unsynced(len(found), "size", name, inode.sized))
-        found += [Unsynced(len(found) + i, entry.kind, entry.name) for i, entry in enumerate(self._entries)]
+        found += [Unsynced(len(found) + i, entry.kind, entry.name) for i, entry in enumerate(self._limbo + self._entries)]
         return found
 
     def crash(self, keep: Callable[[Unsynced], bool] = lambda _: False, *, noticed: list[int] | None = None) -> None:
@@ -241,12 +255,13 @@ class SimulatedDisk(Disk):
             count = sum(1 for _ in inode.unsynced()) + (inode.sized > 0)
             inode.settle(first, choice)
             first += count
-        for entry in self._entries:
+        for entry in self._limbo + self._entries:
             if next(choice):
                 self._apply(entry)
         self._doubts = list(range(first, len(effects)))
         self._noticed = noticed
         self._entries.clear()
+        self._limbo.clear()
         self._cached = dict(self._durable)
         self._off = self._locked = False
         self.die_at = None
@@ -288,13 +303,14 @@ class SimulatedDisk(Disk):
         twin._cached = {name: fork(inode) for name, inode in self._cached.items()}
         twin._durable = {name: fork(inode) for name, inode in self._durable.items()}
         twin._entries = [evolve(entry, inode=entry.inode and fork(entry.inode)) for entry in self._entries]
+        twin._limbo = [evolve(entry, inode=entry.inode and fork(entry.inode)) for entry in self._limbo]
         twin.steps, twin.boots, twin._syncs = self.steps, self.boots, self._syncs
-        twin._off, twin._locked = self._off, self._locked
+        twin._off, twin._locked, twin._directory_error = self._off, self._locked, self._directory_error
         return twin
 
     def _inodes(self) -> list[tuple[str, Inode]]:
         """Each inode that the directory knew, knows, or may come to know again, once."""
-        named = [*self._durable.items(), *((entry.name, entry.inode) for entry in self._entries)]
+        named = [*self._durable.items(), *((entry.name, entry.inode) for entry in self._limbo + self._entries)]
         unique: dict[int, tuple[str, Inode]] = {}
         for name, inode in named:
             if inode is not None:
