@@ -67,8 +67,8 @@ def flip(disk: SimulatedDisk, name: str, offset: int, bit: int = 0) -> Simulated
     return victim
 
 
-def test_one_bit_anywhere_in_the_log() -> None:
-    """DU-4: every byte, so all length fields too: DAMAGED, naming the file; the promises are kept,
+def test_DU_4_one_bit_anywhere_in_the_log() -> None:
+    """Every byte, so all length fields too: DAMAGED, naming the file; the promises are kept,
     nothing is offered, no file is touched."""
     disk = sealed()
     last = segments(disk)[-1]
@@ -86,7 +86,7 @@ def test_one_bit_anywhere_in_the_log() -> None:
             assert {segment: victim.read(segment) for segment in segments(victim)} == before
 
 
-def test_one_bit_in_the_last_batch_without_a_seal() -> None:
+def test_DU_4_one_bit_in_the_last_batch_without_a_seal() -> None:
     """P-11, accepted risk: it cannot be told from a torn tail, so it is cut. (With a seal behind it: the test above.)"""
     disk = sealed(seal=False)
     name = segments(disk)[-1]
@@ -98,7 +98,7 @@ def test_one_bit_in_the_last_batch_without_a_seal() -> None:
         assert found.last_zxid == RECORDS[35].zxid
 
 
-def test_a_stale_or_misplaced_block_in_the_log() -> None:
+def test_DU_4_a_stale_or_misplaced_block_in_the_log() -> None:
     """D3: a block reads as zeros, as another block, or as it was before; everywhere but in what is not used."""
     disk = vouched()
     for name in segments(disk):
@@ -110,7 +110,7 @@ def test_a_stale_or_misplaced_block_in_the_log() -> None:
                 assert open_log(small(victim)).damage
 
 
-def test_a_missing_segment() -> None:
+def test_DU_4_a_missing_segment() -> None:
     disk = sealed()
     for name in segments(disk):
         victim = deepcopy(disk)
@@ -120,7 +120,7 @@ def test_a_missing_segment() -> None:
         assert bool(found.damage) == (name != segments(disk)[-1])
 
 
-def test_damage_below_the_snapshot_only_shortens_what_is_offered() -> None:
+def test_DU_4_damage_below_the_snapshot_only_shortens_what_is_offered() -> None:
     """P-10: the node is whole; learners get the log from behind the damage only."""
     disk = sealed(snapshots=True)
     whole = open_log(small(deepcopy(disk)))
@@ -148,8 +148,8 @@ def test_damage_below_the_snapshot_only_shortens_what_is_offered() -> None:
 
 @pytest.mark.parametrize("whose", ["one copy", "both copies", "file"])
 @pytest.mark.parametrize("name", ["identity", "epochs", "manifest"])
-def test_the_small_files(name: str, whose: str) -> None:
-    """DU-5, P-2: one valid copy is enough. None: I-3 for identity and epochs, DAMAGED for all three."""
+def test_DU_5_the_small_files(name: str, whose: str) -> None:
+    """P-2: one valid copy is enough. None: I-3 for identity and epochs, DAMAGED for all three."""
     disk = sealed()
     old = open_log(small(deepcopy(disk))).identity
     content = disk.read(name)
@@ -174,7 +174,7 @@ def test_the_small_files(name: str, whose: str) -> None:
             assert found.epochs == (Epochs(damaged=True) if name == "epochs" else evolve(EPOCHS, damaged=True))
 
 
-def test_a_copy_that_the_device_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_DU_5_a_copy_that_the_device_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """P-2: EIO in one block is no worse than a bit that changed there."""
     disk = vouched()
     real = SimulatedFile.read_at
@@ -189,8 +189,8 @@ def test_a_copy_that_the_device_cannot_read(monkeypatch: pytest.MonkeyPatch) -> 
     assert (found.damage, found.last_zxid) == ("", RECORDS[39].zxid)
 
 
-def test_the_newest_snapshot_is_bad() -> None:
-    """SN-2: the older one and the log behind it, if unbroken; the bad one counts no more."""
+def test_SN_2_the_newest_snapshot_is_bad() -> None:
+    """The older one and the log behind it, if unbroken; the bad one counts no more."""
     disk = sealed(snapshots=True)
     name = next(name for name in disk.names() if f"{RECORDS[25].zxid:016x}" in name)
     for offset in range(0, len(disk.read(name)), 11):
@@ -203,8 +203,25 @@ def test_the_newest_snapshot_is_bad() -> None:
         assert any(note.startswith("went back to the snapshot") and name in note for note in found.notes)
 
 
-def test_all_snapshots_are_bad() -> None:
-    """SN-2: from the log alone if it begins at the beginning, else DAMAGED; never an empty tree."""
+def test_SN_2_an_older_snapshot_is_gone() -> None:
+    """P-9: it does not count as the older one of two, so nothing is purged on its word."""
+    disk = sealed(snapshots=True)
+    log = small(disk)
+    open_log(log)
+    log.close()
+    name = next(name for name in disk.names() if f"{RECORDS[13].zxid:016x}" in name)
+    disk.unlink(name)
+    log = small(disk)
+    found = open_log(log)
+    assert (found.damage, found.snapshot) == ("", state_at(RECORDS[25]))
+    assert any(note == f"snapshot {name} is missing" for note in found.notes)
+    assert log.statistics().snapshots == (RECORDS[25].zxid,)
+    assert log.purge() == 0
+    assert read_all(log, 0, found.last_zxid) == RECORDS[:40]
+
+
+def test_SN_2_all_snapshots_are_bad() -> None:
+    """From the log alone if it begins at the beginning, else DAMAGED; never an empty tree."""
     disk = sealed(snapshots=True)
     names = [name for name in disk.names() if name.startswith("snapshot-")]
     for name in names:
@@ -227,7 +244,7 @@ def test_all_snapshots_are_bad() -> None:
 
 
 @pytest.mark.parametrize("at", [25, 27, 38, 39])
-def test_a_snapshot_of_another_history(at: int) -> None:
+def test_SN_2_a_snapshot_of_another_history(at: int) -> None:
     """P-4, P-7: its chain is not that of the log at its zxid, be that within a batch or at the end of one: never replayed upon it."""
     disk = SimulatedDisk()
     log = small(disk)
@@ -239,7 +256,7 @@ def test_a_snapshot_of_another_history(at: int) -> None:
     assert "the chain does not go on" in open_log(small(disk)).damage
 
 
-def test_a_snapshot_that_was_installed_is_bad_or_gone() -> None:
+def test_DU_5_a_snapshot_that_was_installed_is_bad_or_gone() -> None:
     for way in ("bad", "gone"):
         disk = SimulatedDisk()
         log = small(disk)

@@ -77,6 +77,7 @@ class _Recovery:
             scan.segment(listed)
         scan.judge(verdict)
         verdict.base = base
+        self._miss_older_snapshots(base)
         for zxid in self._unreadable:
             del verdict.snapshots[zxid]
 
@@ -102,6 +103,13 @@ class _Recovery:
             verdict.damage = f"no way to the log leads past an unreadable or missing snapshot: {trouble or 'none is there'}"
             return None
         return SnapshotInfo()
+
+    def _miss_older_snapshots(self, base: SnapshotInfo) -> None:
+        """Purge relies on the older one of two (P-9), so one that is not there must not be counted."""
+        for zxid, generation in self._verdict.snapshots.items():
+            if zxid < base.zxid and snapshot_name(generation, zxid) not in self._names:
+                self._verdict.notes.append(f"snapshot {snapshot_name(generation, zxid)} is missing")
+                self._unreadable.append(zxid)
 
 
 def _live_segments(names: Iterable[str], manifest: Manifest) -> list[ListedSegment]:
