@@ -20,9 +20,13 @@ from attrs import frozen
 from zkembed.log.simulated_disk import SimulatedDisk
 
 CASES_MAX = 20_000
-"""A moment with more cases than this is a mistake in the test: choose a smaller story."""
+"""Of one moment."""
 
 T = TypeVar("T")
+
+
+class TooManyCasesError(Exception):
+    """A start looks at so much that is not synced that not all can be tried: a mistake in the test. Choose a smaller story."""
 
 
 @frozen
@@ -73,7 +77,7 @@ def record(disk: SimulatedDisk, act: Callable[[], object], mark: Callable[[], ob
 def explore(moment: Moment, start: Callable[[SimulatedDisk, Case], T]) -> Iterator[tuple[Case, T]]:
     """Call ``start`` on the disk behind each crash that it can tell from the others; what it returned, with the case.
 
-    start: deterministic; it reads the disk, and may do with it what it likes.
+    start: deterministic; it reads the disk, and may do with it what it likes.  Raises TooManyCasesError.
     """
     todo: list[dict[int, bool]] = [{}]
     count = 0
@@ -88,7 +92,8 @@ def explore(moment: Moment, start: Callable[[SimulatedDisk, Case], T]) -> Iterat
             todo.append({**taken, index: True})
             taken[index] = False
         count += 1
-        assert count <= CASES_MAX, f"step {moment.step}: too many cases, {len(moment.disk.unsynced())} effects"
+        if count > CASES_MAX:
+            raise TooManyCasesError(f"step {moment.step}: more than {CASES_MAX} cases of {len(moment.disk.unsynced())} effects")
         yield Case(moment, taken), result
 
 

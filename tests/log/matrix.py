@@ -88,8 +88,8 @@ class Matrix:
         for moment, allowed in moments_of(self.story):
             self.report.moments += 1
             self.report.subsets += 1 << len(moment.disk.unsynced())
-            self._power_cut(moment, allowed)
             self._kill(moment, allowed)
+            self._power_cut(moment, allowed)
         self.report.images = len(self._gone_on)
         return self.report
 

@@ -251,6 +251,17 @@ class Promise(Act):
 
 
 @frozen
+class Renew(Act):
+    """The directory becomes another storage (I-6)."""
+
+    def do(self, place: Place) -> None:
+        place.starts.append(place.open_log.renew_storage())
+
+    def within(self, state: State) -> tuple[State, ...]:
+        return state, evolve(state, anew=True)
+
+
+@frozen
 class Truncate(Act):
     zxid: int
 

@@ -25,6 +25,7 @@ from .model import (
     Promise,
     Purge,
     Reboot,
+    Renew,
     Seal,
     Snapshot,
     Spoil,
@@ -100,6 +101,8 @@ MANY = (Start(), Promise(EPOCHS), *batches(1, 40, 4))
 LONG = (*FEW, Snapshot(RECORDS[5]), Append(some(13, 16)), Snapshot(RECORDS[10]), Append(some(17, 20)), Snapshot(RECORDS[14]))
 """Three snapshots, of which one may be purged, with the segments behind which it is."""
 
+LAZY = (Start(), Promise(EPOCHS), *batches(1, 8, 4))
+
 FORK = tuple(behind(RECORDS[17], 6, epoch=4))
 
 STORIES = (
@@ -112,6 +115,7 @@ STORIES = (
     Story("append what is too much for one batch", FEW, (AppendInPieces(some(13, 24), (4, 4, 4)),)),
     Story("seal", FEW, (Seal(), Append(some(13, 14)), Seal(), Seal())),
     Story("replace epochs", FEW, (Promise(Epochs(8, 1, 3)), Promise(Epochs(8, 1, 8)))),
+    Story("become another storage", FEW, (Renew(), Append(some(13, 14)), Start())),
     Story("truncate within a batch", MANY, (Truncate(RECORDS[37].zxid),)),
     Story("truncate at the end of a segment", MANY, (Truncate(RECORDS[31].zxid),)),
     Story("truncate over four segments", MANY, (Truncate(RECORDS[6].zxid),)),
@@ -131,6 +135,7 @@ STORIES = (
     Story("own snapshot", FEW, (Snapshot(RECORDS[9]),)),
     Story("own snapshots, one aborted", FEW, (Snapshot(RECORDS[7]), Snapshot(RECORDS[9], aborted=True), Snapshot(RECORDS[9]))),
     Story("purge", LONG, (Purge(), Append(some(21, 24)))),
+    Story("purge what the manifest lists", (*LONG, *batches(21, 32, 4), Snapshot(RECORDS[27]), Start()), (Purge(), Start(), Purge())),
     Story("restart", FEW, (Start(), Append(tuple(behind(RECORDS[11], 2, epoch=9))), Start())),
     Story("restart with snapshots", LONG, (Start(), Purge(), Start())),
     Story("restart behind a seal", (*FEW, Seal()), (Start(), Start())),
@@ -144,8 +149,8 @@ STORIES = (
         (Install(OTHER[9], some(11, 16, OTHER)), Append(some(17, 18, OTHER)), Promise(Epochs(5, 1, 5)), Append(some(19, 20, OTHER))),
     ),
     Story("memory-only start", (StartAnew(always=True), *batches(1, 8, 4)), (StartAnew(always=True),), forgetful, forgetful),
-    Story("start behind a boot without fsync", (Start(), Promise(EPOCHS), *batches(1, 8, 4), Reboot(fsync=True)), (StartAnew(),), lazy),
-    Story("orderly close without fsync", (Start(), Promise(EPOCHS), *batches(1, 8, 4)), (Close(lazy=True),), lazy),
+    Story("start behind a boot without fsync", (*LAZY, Close(lazy=True), Start(), Reboot(fsync=True)), (StartAnew(),), lazy),
+    Story("orderly close without fsync", LAZY, (Close(lazy=True),), lazy),
 )
 
 

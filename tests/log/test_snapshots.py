@@ -22,8 +22,8 @@ def with_records() -> tuple[SimulatedDisk, MemoryLog]:
     return disk, log
 
 
-def test_a_half_written_snapshot_is_no_snapshot() -> None:
-    """SN-1: the process dies within; the previous one is used, the leftover goes, nothing else does."""
+def test_SN_1_a_half_written_snapshot_is_no_snapshot() -> None:
+    """The process dies within; the previous one is used, the leftover goes, nothing else does."""
     disk, log = with_records()
     write_snapshot(log, RECORDS[9])
     writer = log.snapshot_writer(state_at(RECORDS[20]))
@@ -39,7 +39,7 @@ def test_a_half_written_snapshot_is_no_snapshot() -> None:
     assert not [name for name in disk.names() if name.endswith(".new")]
 
 
-def test_a_snapshot_is_read_back_before_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_SN_1_a_snapshot_is_read_back_before_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """P-8, P-9: the device gives back something else than was written; the snapshot fails, the log does not."""
     disk, log = with_records()
     monkeypatch.setattr(disk, "forget", lambda name: disk.damage(name, 60, b"\0\1\2\3"))

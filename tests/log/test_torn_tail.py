@@ -43,7 +43,7 @@ def start(disk: SimulatedDisk) -> tuple[Recovered, MemoryLog]:
 
 @pytest.mark.parametrize(("whole", "last"), [(0, 1), (0, 3), (12, 1), (12, 7)])
 @pytest.mark.parametrize("rest", ["gone", "zeros", "old bytes"])
-def test_cut_at_every_byte(whole: int, last: int, rest: str) -> None:
+def test_DU_3_cut_at_every_byte(whole: int, last: int, rest: str) -> None:
     """The file ends in the batch, or goes on with zeros, or with what its blocks held before."""
     disk, name, begin, end = torn(whole, last)
     content = disk.read(name)
@@ -66,7 +66,7 @@ def test_cut_at_every_byte(whole: int, last: int, rest: str) -> None:
 
 
 @pytest.mark.parametrize("last", [60, 200])
-def test_a_batch_of_many_blocks_with_any_of_them_missing(last: int) -> None:
+def test_DU_3_a_batch_of_many_blocks_with_any_of_them_missing(last: int) -> None:
     """P-11: in whatever order its blocks reached the disk, also with the header there and the middle not."""
     disk, name, begin, end = torn(12, last)
     content = disk.read(name)
