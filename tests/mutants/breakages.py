@@ -35,10 +35,11 @@ from zkembed.zab.leader import Leader
 from zkembed.zab.learner import Learner, LearnerPhase
 from zkembed.zab.links import Links
 from zkembed.zab.membership import Membership
-from zkembed.zab.messages import AckEpoch, NewLeader, Pong, Sync, SyncOk, SyncRequest
+from zkembed.zab.messages import AckEpoch, NewLeader, Notify, Pong, Sync, SyncOk, SyncRequest
 from zkembed.zab.peer import Peer
 from zkembed.zab.pulse import Pulse
-from zkembed.zab.quorum import Configuration
+from zkembed.zab.quorum import ActiveConfigurations, Configuration
+from zkembed.zab.readmission import Readmission
 from zkembed.zab.rounds import Rounds
 from zkembed.zab.table import FROM_LEADER, FROM_LEARNER
 
@@ -156,6 +157,64 @@ def quorum_is_not_watched(patch: Patch) -> None:
 def old_incarnations_return(patch: Patch) -> None:
     """I-6: any connection of a known storage id takes the place of the one before."""
     patch.setattr(Links, "judge", lambda self, new, **_: "")
+
+
+def restored_backups_vote(patch: Patch) -> None:
+    """I-6: nobody remembers how often a storage was started."""
+    patch.setattr(Links, "newest_incarnation", lambda self, node_id, storage_id: 0)
+
+
+# --- readmission ------------------------------------------------------------------------------------------------------
+
+
+def readmitted_before_synced(patch: Patch) -> None:
+    """C-5: whoever is connected with another storage is readmitted at once."""
+    patch.setattr(Readmission, "_obstacle", lambda self, handler, ruling, now: "")
+
+
+def readmitted_beside_the_owner(patch: Patch) -> None:
+    """I-6: nobody looks whether the owner of the old storage is there."""
+    patch.setattr(Readmission, "_heard", lambda self, node_id, storage_id, now: False)
+
+
+def configurations_overlap(patch: Patch) -> None:
+    """C-2: the next change is proposed while one is uncommitted."""
+
+    def ruling(self: Readmission) -> Configuration | None:
+        return next(iter(self._attempt.core.history.configurations[-1:]), None)
+
+    patch.setattr(Readmission, "_ruling", ruling)
+
+
+def the_new_quorum_alone_decides(patch: Patch) -> None:
+    """C-3, C-4: a CONFIG rules alone as soon as it is in the log."""
+    patch.setattr(History, "configurations", property(lambda self: tuple(self._configs[-1:])))
+
+
+def the_commit_of_a_change_is_in_memory_only(patch: Patch) -> None:
+    """C-3: nothing is proposed behind the commit of a CONFIG."""
+    patch.setattr(Readmission, "committed", lambda self: None)
+
+
+def commits_are_not_learnt_from_others(patch: Patch) -> None:
+    """C-9: only a configuration that is newer than those in the own log is adopted."""
+    original = Membership.learn
+
+    def learn(self: Membership, notify: Notify) -> bool:
+        return notify.config_version != self.newest.version and original(self, notify)
+
+    patch.setattr(Membership, "learn", learn)
+
+
+def what_it_said_when_it_came_counts(patch: Patch) -> None:
+    """I-3: a node that was readmitted while it followed has no voice before it comes anew."""
+    original = Handler.votes
+    patch.setattr(Handler, "votes", lambda self, active: not self.info.joining and original(self, active))
+
+
+def a_voter_of_one_configuration_stands(patch: Patch) -> None:
+    """E-5: a candidate is a voter of any active configuration."""
+    patch.setattr(ActiveConfigurations, "names_candidate", ActiveConfigurations.names_voter)
 
 
 # --- synchronization -------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ import pytest
 from tests.replica import test_rules as replica_rules
 from tests.replica import test_scenarios_requests as requests
 from tests.replica import test_scenarios_sessions as sessions
+from tests.zab import test_old_copies as old_copies
+from tests.zab import test_readmission as readmission
 from tests.zab import test_rules as zab_rules
 from tests.zab import test_scenarios_broadcast as broadcast
 from tests.zab import test_scenarios_discovery as discovery
@@ -38,6 +40,21 @@ CASES: list[tuple[Callable[[pytest.MonkeyPatch], None], Story]] = [
     (broken.own_disk_is_not_watched, broadcast.test_br_2_slow_own_disk),
     (broken.quorum_is_not_watched, broadcast.test_b_9_no_quorum_heard),
     (broken.old_incarnations_return, broadcast.test_i_6_a_newer_incarnation_takes_the_place_of_the_older),
+    (broken.restored_backups_vote, lambda: old_copies.test_i_6_a_restored_backup_neither_votes_nor_loses_a_write(0)),
+    (broken.readmitted_before_synced, readmission.test_c_5_not_before_it_has_caught_up),
+    (broken.readmitted_beside_the_owner, readmission.test_i_6_nothing_is_proposed_while_the_owner_of_the_old_storage_is_heard),
+    (broken.configurations_overlap, readmission.test_c_2_one_uncommitted_configuration_at_a_time),
+    (broken.the_new_quorum_alone_decides, readmission.test_c_4_until_it_commits_a_majority_of_the_new_voters_is_not_enough),
+    (
+        broken.the_commit_of_a_change_is_in_memory_only,
+        lambda: readmission.test_c_3_the_commit_is_on_the_disks_when_the_node_is_readmitted(0),
+    ),
+    (
+        broken.commits_are_not_learnt_from_others,
+        readmission.test_c_9_a_commit_that_others_know_of_ends_the_joint_rule_of_a_node_that_does_not,
+    ),
+    (broken.what_it_said_when_it_came_counts, readmission.test_i_2_from_the_commit_on_its_voice_counts),
+    (broken.a_voter_of_one_configuration_stands, readmission.test_e_5_a_node_that_only_an_uncommitted_configuration_names_does_not_stand),
     (broken.stream_is_not_waited_for, zab_rules.test_y_11_a_slow_stream_is_waited_for_while_the_leader_is_heard),
     (broken.committed_history_may_be_cut, synchronization.test_sy_8_a_cut_below_applied_halts),
     (broken.sync_without_a_round, broadcast.test_r_2_a_deposed_leader_answers_nothing),
