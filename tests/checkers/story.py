@@ -114,7 +114,8 @@ class Story:
         said: dict[str, Any] = {"status": "unknown", "value": None, "session": client, "cseq": 0, "zxid": 0, "applied": 0}
         if entry is not None:
             said |= {"status": entry.result[0], "value": entry.result[1], "cseq": entry.cseq, "zxid": entry.zxid}
-        self.tell(Return(self.now, client, LIFE, call, client, **(said | fields)))
+        said.update(fields)
+        self.tell(Return(self.now, client, LIFE, call, client, **said))
 
     def write(self, op: Op, client: int = 1, **fields: Any) -> Entry:
         """Called, committed, answered."""
@@ -134,8 +135,9 @@ class Story:
         client, op, _ = self._ops[call]
         applied = self.reference.last if at is None else at
         status, value = ("ok", applied) if op[0] == "sync" else expect(self.reference, op, applied)
-        said = {"status": status, "value": value, "session": 0, "cseq": 0, "zxid": 0, "applied": applied}
-        self.tell(Return(self.now, client, LIFE, call, client, **(said | fields)))
+        said: dict[str, Any] = {"status": status, "value": value, "session": 0, "cseq": 0, "zxid": 0, "applied": applied}
+        said.update(fields)
+        self.tell(Return(self.now, client, LIFE, call, client, **said))
 
     def read(self, verb: str, path: str, client: int = 1, at: int | None = None, **fields: Any) -> None:
         self.returned(self.invoke(verb, path, client=client), at, **fields)
@@ -155,16 +157,24 @@ class Story:
     def fired(self, number: int, entry: Entry, place: int = 0, client: int = 1, **fields: Any) -> None:
         """The event of one change of the entry."""
         change = entry.changes[place]
-        said = {"kind": change.kind, "path": change.path, "zxid": change.zxid, "data": change.data, "stat": change.stat}
-        self.tell(WatchFired(self.now, client, LIFE, number, **(said | fields)))
+        said: dict[str, Any] = {"kind": change.kind, "path": change.path, "zxid": change.zxid, "data": change.data, "stat": change.stat}
+        said.update(fields)
+        self.tell(WatchFired(self.now, client, LIFE, number, **said))
 
     def unwatch(self, number: int, client: int = 1, how: str = "removed") -> None:
         self.tell(WatchEnded(self.now, client, LIFE, number, how))
 
     def applied(self, node: int, entry: Entry, **fields: Any) -> None:
         digest = self.reference.digest_at(entry.zxid) or 0
-        said = {"session": entry.session, "cseq": entry.cseq, "executed": entry.executed, "outcome": entry.result, "digest": digest}
-        self.tell(Applied(self.now, node, LIFE, entry.zxid, **(said | fields)))
+        said: dict[str, Any] = {
+            "session": entry.session,
+            "cseq": entry.cseq,
+            "executed": entry.executed,
+            "outcome": entry.result,
+            "digest": digest,
+        }
+        said.update(fields)
+        self.tell(Applied(self.now, node, LIFE, entry.zxid, **said))
 
     def jumped(self, node: int, before: int, after: int, digest: int = 0) -> None:
         self.tell(Jumped(self.now, node, LIFE, before, after, digest))

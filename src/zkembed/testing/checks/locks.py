@@ -68,20 +68,28 @@ class LockChecker(Checker):
             self.fail("L1", f"{_name(event)}: token {to_hex(event.token)} was another client's before", event.node)
 
     def _judge_holder(self, contest: Contest, event: LockSeen) -> None:
+        excused = self._excused(event, event)
         for other in contest.holders.values():
-            if other.znode == event.znode or not self._book.alive(other.node, other.life):
-                continue
-            if self._excused(other, event) or self._excused(event, event):
+            if other.znode == event.znode or excused or not self._book.alive(other.node, other.life) or self._excused(other, event):
                 continue
             since = f"{_name(other)} holds it since {other.t:.3f}"
             self.fail("L1", f"{_name(event)} at {event.t:.3f} while {since}", event.node, other.node)
-        if event.token < contest.token and not self._excused(event, event):
+        if event.token < contest.token and not excused:
             self.fail("L1", f"{_name(event)} after an acquisition with token {to_hex(contest.token)}", event.node)
         contest.token = max(contest.token, event.token)
 
     def _excused(self, holder: LockSeen, now: LockSeen) -> bool:
-        """Its process was paused: it may believe what is no longer so, and only its token protects (S-9)."""
-        return self._book.pauses.unfair(holder.node, min(holder.t, now.t - TIMEOUT_MAX_S))
+        """It may believe what is no longer so: its process was paused, and only its token protects (S-9); or a stranger's delete has
+        taken its znode, of which its replica will tell it."""
+        return self._book.pauses.unfair(holder.node, min(holder.t, now.t - TIMEOUT_MAX_S)) or self._evicted(holder.znode)
+
+    def _evicted(self, znode: str) -> bool:
+        changes = self._reference.changes_of(znode)
+        if not changes or changes[-1].kind != "DELETED" or changes[-1].before is None:
+            return False
+        entry = self._reference.entry(changes[-1].zxid)
+        owner = changes[-1].before.owner
+        return entry is not None and entry.session != owner and owner not in entry.closed
 
     def _guarded(self, event: GuardedWrite) -> None:
         contest = self._contest(event.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import inf
 
 from ..history import Fault
 
@@ -25,7 +26,7 @@ class Pauses:
     def fault(self, event: Fault) -> None:
         number = _NUMBER.match(event.detail)
         if event.kind in PAUSES:
-            until = float("inf") if number is None else event.t + float(number.group())
+            until = inf if number is None else event.t + float(number.group())
             self._until[event.node] = max(until, self._until.get(event.node, until))
         elif event.kind in RESUMES:
             self._until[event.node] = event.t
@@ -39,7 +40,7 @@ class Pauses:
 
     def unfair(self, node: int, since: float) -> bool:
         """Whether the node was paused at some time since then."""
-        return self._until.get(node, -1.0) >= since
+        return self._until.get(node, -inf) >= since
 
     def rate(self, node: int) -> float:
         """The fastest that the node's clock has run, at least 1."""
