@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, TypeVar
 
-from zkembed.replica.effects import SessionChanged, Settled
+from zkembed.replica.effects import EndWatcher, SessionChanged, Settled
 from zkembed.replica.replica import Replica
 from zkembed.testing.history import Crashed, Event, History
 from zkembed.testing.simulated.cluster import Cluster
@@ -21,6 +21,10 @@ T = TypeVar("T")
 class TellingApp(ReplicaApp):
     """Tells the workload what it would tell a driver."""
 
+    def __init__(self, node: SimNode) -> None:
+        super().__init__(node)
+        self.honest = False  # Others check the replica's own invariants after each step.
+
     def handle(self, effect: Any) -> None:
         workload = self.node.cluster.workload  # type: ignore[attr-defined]
         match effect:
@@ -28,6 +32,9 @@ class TellingApp(ReplicaApp):
                 workload.settled(ticket)
             case SessionChanged(session=session, state=state):
                 workload.session_changed(session, state)
+            case EndWatcher(watcher=watcher, error=error):
+                watcher.end(error)
+                self.replica.unwatch(watcher)
             case _:
                 super().handle(effect)
 

@@ -14,6 +14,8 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from attrs import frozen
+
 from ...endpoint import SessionState
 from ...errors import LockBusyError, NoNodeError, SessionExpiredError, ZkError
 from ...tree.ops import Check, Create, DeleteOwn, Ensure, Multi, SetData
@@ -45,23 +47,27 @@ class Doubted(Interrupt):
     """The body's own scope: ownership is in doubt."""
 
 
+@frozen
 class Plan:
-    """What one contender is going to do, drawn when it begins.
+    """What one contender is going to do.
 
     wait: False: refused if somebody has the lock.  single: tasks of its session line up before (locks; not elections).
     hold: seconds in the body.  pace: mean seconds between two writes to the guarded resource.  careless: it looks at no state before it
-    writes there.  terms: how often it stands again after a loss.
+    writes there.  terms: how often it stands, if it loses what it holds.
     """
 
-    __slots__ = ("careless", "hold", "pace", "single", "terms", "wait")
+    wait: bool = True
+    single: bool = True
+    hold: float = 0.3
+    pace: float = 0.1
+    careless: bool = False
+    terms: int = 1
 
-    def __init__(self, rng: Random, *, election: bool, hold: float) -> None:
-        self.single = not election
-        self.wait = election or rng.random() < 0.8
-        self.hold = rng.expovariate(1.0 / hold)
-        self.pace = rng.choice((0.15, 0.5)) * self.hold
-        self.careless = rng.random() < 0.5
-        self.terms = 3 if election else 1
+
+def draw_plan(rng: Random, *, election: bool, hold: float) -> Plan:
+    """hold: mean seconds."""
+    wait, hold = election or rng.random() < 0.8, rng.expovariate(1.0 / hold)
+    return Plan(wait, not election, hold, rng.choice((0.15, 0.5)) * hold, rng.random() < 0.5, 3 if election else 1)
 
 
 class Contender:

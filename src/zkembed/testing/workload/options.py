@@ -124,7 +124,7 @@ def draw_options(
         watch_share=rng.choice((0.0, 0.2, 0.8)),
         sync_share=rng.choice((0.0, 0.05, 0.4)),
         patience=rng.choice((0.0, 0.02, 0.5, 4.0)),
-        hold=rng.choice((0.02, 0.3, 2.0)),
+        hold=rng.choice((0.02, 0.3, 2.0, 8.0)),
         value_bytes_max=min(rng.choice((20, 200, 3000)), limits.data_bytes_max),
         streams=rng.choice((0, 1, 3)),
         limits=limits,

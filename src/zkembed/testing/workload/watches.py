@@ -16,7 +16,7 @@ STREAMS = (WatchMode.PERSISTENT, WatchMode.RECURSIVE)
 
 
 class RecordedWatch:
-    """One watch on one path; a Watcher for the replica. zxid: of the state in which it was set, 0 before.
+    """One watch on one path; a Watcher for the replica. zxid: of the state in which it was set, -1 before.
 
     tell: asked in the step of the event, and in the step in which it ends; plain.
     """
@@ -29,7 +29,7 @@ class RecordedWatch:
         self.path = path
         self.mode = mode
         self.number = 0
-        self.zxid = 0
+        self.zxid = -1
         self.over = False
 
     @property
@@ -42,10 +42,11 @@ class RecordedWatch:
         client = self._client
         self.zxid = zxid
         client.replica.watch(None if self.mode in STREAMS else client.session, self, self.path, self.mode)
+        self.note_set()
 
     def note_set(self) -> None:
-        """The history learns of it when its setter does: events that came before the read that set it stand before it."""
-        if self.zxid and not self.number and not self.over:
+        """At once: what is applied later in this very step may be an event for it. Idempotent."""
+        if self.zxid >= 0 and not self.number and not self.over:
             client = self._client
             journal = client.journal
             self.number = journal.next_watch()
@@ -71,7 +72,7 @@ class RecordedWatch:
 
     def remove(self) -> None:
         """Its owner wants no more events. Idempotent; plain."""
-        if self.zxid and not self.over and self._client.alive:
+        if self.zxid >= 0 and not self.over and self._client.alive:
             self._client.replica.unwatch(self)
             self.note_end("removed")
         self.over = True

@@ -17,7 +17,7 @@ from ...replica.pipeline import LocalSession
 from ...tree.path import ROOT, sequence_number
 from .calls import Pending
 from .client import WATCH_MODES, Client
-from .contender import Contender, Plan
+from .contender import Contender, Plan, draw_plan
 from .fence import Fence
 from .journal import Journal
 from .line import Line
@@ -137,12 +137,12 @@ class Workload:
         """On a node that is up; anywhere, so also on one that serves nothing yet."""
         hosts = [host for host in self._world.hosts.values() if host.up]
         if hosts:
-            host = self._rng.choice(hosts)
-            seat.client = host.act(lambda _: self._begin(host))
+            seat.client = self.open(self._rng.choice(hosts), self._rng.choice(self.options.timeouts))
             seat.lines, seat.taken_back = {}, []
 
-    def _begin(self, host: Host) -> Client:
-        client = Client(self.journal, host, self._rng.choice(self.options.timeouts), self.options.limits)
+    def open(self, host: Host, timeout: float) -> Client:
+        """One session more, outside any step. timeout: seconds."""
+        client = host.act(lambda _: Client(self.journal, host, timeout, self.options.limits))
         self._clients.setdefault(host.id, {})[client.number] = client
         return client
 
@@ -255,12 +255,15 @@ class Workload:
         rng, options = self._rng, self.options
         if len(self._contenders) >= 3 * options.sessions:
             return
-        plan = Plan(rng, election=election, hold=options.hold)
-        line = seat.lines.setdefault(path, Line())
-        contender = Contender(client, path, line, self._fence, plan, lambda: self.stopped, self._contenders.pop)
-        self._contenders[contender] = client
+        contender = self.contend(client, path, seat.lines.setdefault(path, Line()), draw_plan(rng, election=election, hold=options.hold))
         if options.patience and rng.random() < 0.3:
             self._world.at(rng.expovariate(1.0 / options.patience), contender.give_up)
+
+    def contend(self, client: Client, path: str, line: Line, plan: Plan) -> Contender:
+        """One contender more, within a step of the client's node. line: that of its session for this path."""
+        contender = Contender(client, path, line, self._fence, plan, lambda: self.stopped, self._contenders.pop)
+        self._contenders[contender] = client
+        return contender
 
     def _evict(self, seat: Seat, client: Client) -> None:
         """Somebody deletes the znode of a contender that waits for its turn, who has to queue anew."""
