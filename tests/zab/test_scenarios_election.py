@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.zab.helpers import followers, give_logs, log_of, sent, z
+from tests.zab.helpers import followers, founded, give_logs, log_of, sent, z
 from zkembed.durable import Epochs
 from zkembed.testing.simulated.cluster import Cluster
-from zkembed.zab.effects import Role
-from zkembed.zab.messages import NodeState, Notify, Vote
+from zkembed.zab.effects import Purpose, Role
+from zkembed.zab.messages import LeaderInfo, Message, NodeState, Notify, Proposal, Vote
 from zkembed.zab.settings import Settings
 
 SEEDS = range(5)
@@ -90,6 +90,112 @@ def test_el_4_rejoin_established(seed: int) -> None:
     took = cluster.run_until(lambda: cluster[c].peer.serving, 5.0)
     assert took < AT_ONCE
     assert (cluster.leader(), cluster[leader].peer.epoch) == (leader, epoch)
+
+
+def says(cluster: Cluster, target: int, sender: int, state: NodeState, round: int, vote: Vote) -> None:
+    """The process of ``sender``, which is not running, is played here: one notification over an election link of its own."""
+    link, shown = 9000 + sender, founded(cluster)
+    notify = Notify(state, True, round, vote, 0, shown.version, True, shown.encode())
+    storage = cluster[sender].disk.storage_id
+    if link not in {known.id for known in cluster[target].peer._core.links}:
+        cluster.step(cluster[target], lambda machine: machine.link_up(link, sender, storage, 1, Purpose.ELECTION, False))
+    cluster.step(cluster[target], lambda machine: machine.receive(link, notify))
+
+
+A, B, C = 3, 2, 1
+CHANGES_OF_MIND: dict[str, list[tuple[NodeState, Vote]]] = {
+    "looks for another": [(NodeState.LOOKING, Vote(1, z("1.3"), C))],
+    "looks on for A in a new round": [(NodeState.LOOKING, Vote(1, z("1.3"), A))],
+    "follows another": [(NodeState.LOOKING, Vote(1, z("1.3"), C)), (NodeState.FOLLOWING, Vote(1, z("1.3"), C))],
+}
+"""What B says after it elected A, a tenth of a second apart, the last of it again and again."""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("change", CHANGES_OF_MIND)
+def test_el_5_disloyal_voter(change: str, seed: int) -> None:
+    """EL-5 (E-11), ZK-3109: B elects A, then changes its mind before connecting. A gives up within ``disloyal_wait``, not after
+    ``init_limit``; and not at once, since B might come back."""
+    cluster = Cluster(3, seed=seed, start=False)
+    give_logs(cluster, {A: "1.1 1.2 1.3", B: "1.1 1.2", C: "1.1 1.2"})
+    cluster.start(A)
+    best = Vote(1, z("1.3"), A)
+    says(cluster, A, B, NodeState.LOOKING, cluster[A].peer._election.round, best)
+    cluster.run_until(lambda: cluster[A].peer.role is Role.LEADING, 1.0)
+    round = cluster[A].peer._election.round
+    says(cluster, A, B, NodeState.FOLLOWING, round, best)
+    cluster.run(cluster.rng.uniform(0.0, 1.0))
+    began = cluster.now
+    words = iter(CHANGES_OF_MIND[change])
+    said = next(words)
+    while cluster.now < began + 2 * Settings().disloyal_wait:
+        says(cluster, A, B, said[0], round + 1, said[1])
+        cluster.run(0.1)
+        said = next(words, said)
+    gave_up = [time for time, role, _ in cluster[A].roles if role is Role.LOOKING and time > began]
+    assert gave_up, "it still waits"
+    assert gave_up[0] - began == pytest.approx(Settings().disloyal_wait, abs=0.15)
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["C is up", "C is down"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_el_6_unreachable_peer(seed: int, down: bool) -> None:
+    """EL-6 (E-10), ZK-2164: C's address swallows packets, so that each dial to it takes a second. A and B elect fifteen times: it never
+    takes longer, and never waits for C."""
+    cluster = Cluster(3, seed=seed)
+    cluster.wait_serving()
+    cluster.write(b"one")
+    cluster.wait_equal()
+    pair, c = (1, 2), 3
+    cluster.partition(pair, [c])
+    if down:
+        cluster.crash(c, silent=True)
+    cluster.wait_leader(*pair, limit=BOUND)
+    took = []
+    for _ in range(15):
+        cluster.run(cluster.rng.uniform(1.1, 8.0))  # Sooner, and E-11 makes a node wait that returns from the same leader.
+        cluster.restart(cluster.leader() or cluster.wait_leader(*pair))
+        took.append(cluster.run_until(lambda: cluster.leader() in pair, BOUND))
+    assert max(took) < AT_ONCE, took
+
+
+def misplaced(cluster: Cluster, source: int, target: int) -> None:
+    """What no node could mean, on the link on which ``target`` hears ``source``, if that is up."""
+    shown = founded(cluster)
+    unreadable = Notify(NodeState.LOOKING, True, 1, None, 0, shown.version, True, b"\xff\xff")
+    messages: list[Message] = [LeaderInfo(7), Proposal(1, (), 0), unreadable]
+    message = cluster.rng.choice(messages)
+    links = [each.id for each in cluster[target].peer._core.links if each.node_id == source and each.purpose is Purpose.ELECTION]
+    if links:
+        cluster.step(cluster[target], lambda machine: machine.receive(links[-1], message))
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_el_7_garbage_notification(seed: int) -> None:
+    """EL-7 (N-3, N-4), ZK-3769, ZK-2186: short, long and random bytes, and messages out of place, reach every node while they elect and
+    after: the connection is closed, nobody halts, the election ends in bound and its leader stays."""
+    cluster = Cluster(3, seed=seed)
+    cluster.wait_serving()
+    cluster.write(b"one")
+    cluster.wait_equal()
+    cluster.restart(*cluster.nodes)
+    pairs = [(one, other) for one in cluster.nodes for other in cluster.nodes if one != other]
+    for _ in range(30):
+        cluster.run(cluster.rng.uniform(0.0, 0.01))
+        source, target = cluster.rng.choice(pairs)
+        if cluster.rng.random() < 0.6:
+            cluster.network.garble(source, target, cluster.rng)
+        else:
+            misplaced(cluster, source, target)
+    cluster.wait_serving(limit=BOUND)
+    leader = cluster.wait_leader()
+    assert all(node.halted is None for node in cluster)
+    epoch = cluster[leader].peer.epoch
+    for one, other in pairs:
+        misplaced(cluster, one, other)
+    cluster.run(5.0)
+    assert (cluster.leader(), cluster[leader].peer.epoch) == (leader, epoch), "election links carry no leadership"
+    assert all(state == [b"one"] for state in cluster.states().values())
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -2,8 +2,8 @@
 
 1. In discovery without a quorum: at once, if it no longer hears one, or no quorum is left possible (D-5), or a node that itself
    says LEADING, not established, has a better vote.
-2. Before establishment: when voters it needs have reported LOOKING and not come back within ``disloyal_wait``; at once when it has
-   no quorum connected and another node is established in a higher epoch.
+2. Before establishment: when voters it needs have reported LOOKING, or another leader, and not come back within ``disloyal_wait``; at
+   once when it has no quorum connected and another node is established in a higher epoch.
 3. In discovery after ``init_limit``; in synchronization after ``init_limit`` of silence (Y-11).
 """
 
@@ -14,13 +14,13 @@ from .core import Core
 from .election import Election
 from .leader import Leader
 from .mesh import Mesh
-from .messages import NodeState
+from .messages import NodeState, Notify
 
 _DISCOVERY = frozenset({LeaderPhase.COLLECTING, LeaderPhase.PROMISING, LeaderPhase.DISCOVERY})
 
 
 class Watch:
-    """Of one attempt. _away: since when a voter says LOOKING without being connected."""
+    """Of one attempt. _away: since when a voter says LOOKING, or names another leader, without being connected."""
 
     def __init__(self, core: Core, leader: Leader, mesh: Mesh, election: Election) -> None:
         self._core = core
@@ -44,11 +44,16 @@ class Watch:
     def _note_away(self, now: float) -> None:
         connected = {handler.link.node_id for handler in self._leader.handlers.values()}
         for remote in self._mesh:
-            looking = remote.newest is not None and remote.newest.state is NodeState.LOOKING
-            if looking and remote.node_id not in connected:
+            said = remote.newest
+            elsewhere = said is not None and (said.state is NodeState.LOOKING or self._follows_another(said))
+            if elsewhere and remote.node_id not in connected:
                 self._away.setdefault(remote.node_id, now)
             else:
                 self._away.pop(remote.node_id, None)
+
+    def _follows_another(self, said: Notify) -> bool:
+        """Its vote went on: that it no longer says LOOKING does not mean that it will come."""
+        return said.vote is not None and said.vote.leader != self._core.node_id
 
     def _reason(self, now: float) -> str:
         leader, settings = self._leader, self._core.settings
