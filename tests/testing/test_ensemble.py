@@ -263,17 +263,27 @@ async def test_a_member_that_crashes_while_it_starts(autojump_clock: MockClock) 
         assert await can_write(ensemble, 2)
 
 
-async def test_a_wiped_member_serves_without_a_vote(autojump_clock: MockClock) -> None:
-    """I-3: an empty disk never votes."""
+async def test_a_wiped_member_serves_without_a_vote_and_gets_it_back(autojump_clock: MockClock) -> None:
+    """I-3: an empty disk never votes; the leader readmits it by an entry of its own, and then it does as well as any other."""
     async with open_ensemble(3) as ensemble:
         leader = await ensemble.wait_leader()
-        wiped = min(others(ensemble, leader))
+        wiped, other = sorted(others(ensemble, leader))
         await ensemble.zk(leader).create("/a", b"1")
         ensemble.crash(wiped)
-        await ensemble.restart(wiped, wipe=True)
-        assert (await ensemble.zk(wiped).get("/a")).data == b"1"
-        assert not ensemble.zk(wiped).node.statistics().has_vote
+        async with ensemble.zk(other).watch("/zookeeper/config") as changes:
+            await ensemble.restart(wiped, wipe=True)
+            assert (await ensemble.zk(wiped).get("/a")).data == b"1"
+            assert await can_write(ensemble, wiped)
+            with trio.fail_after(10):
+                await anext(changes)
+        assert ensemble.zk(wiped).node.statistics().has_vote
+        assert ensemble.zk(wiped).node.statistics().vote_reason == ""
+        ensemble.crash(other)
         assert await can_write(ensemble, wiped)
+        ensemble.crash(leader)
+        await ensemble.restart(other)
+        assert (await ensemble.zk(wiped).get("/a")).data == b"1"
+        assert await can_write(ensemble, wiped, seconds=10.0)
 
 
 async def test_a_paused_leader_is_replaced_and_finds_that_time_has_passed(autojump_clock: MockClock) -> None:

@@ -214,8 +214,8 @@ def test_c_2_one_uncommitted_configuration_at_a_time() -> None:
 
 
 def test_c_4_until_it_commits_a_majority_of_the_new_voters_is_not_enough() -> None:
-    """C-3, C-4, B-5: of five, two were wiped and one is readmitted; the CONFIG with the second is on its way. The leader, the first and
-    the second have it: three of the new voters, two of the old. Neither it nor what stands behind it is committed before a third old one has it."""
+    """C-3, C-4, B-5: of five, two were wiped and one is readmitted; the CONFIG with the second is on its way. The leader, the first and the
+    second have it: three of the new voters, two of the old. Neither it nor what follows is committed before a third old one has it."""
     cluster, leader, (first, second, *rest) = founded_cluster(5)
     wipe(cluster, first)
     back(cluster, first)

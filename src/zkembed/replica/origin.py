@@ -42,10 +42,12 @@ class Origination:
         self._old_incarnations_closed = shared.identity.incarnation <= 1
 
     def storage_renewed(self) -> None:
-        """(I-6) What is not created yet is created in the name of the new storage, which has no older incarnations."""
+        """(I-6) What is not created yet is created in the name of the new storage, which has no older incarnations, and under a fresh id:
+        the original may have drawn the same one at that start."""
         identity = self._shared.identity
-        for session in self._shared.sessions.values():
+        for session in list(self._shared.sessions.values()):
             if not session.created:
+                self._rename(session)
                 session.open_op = evolve(session.open_op, storage_id=identity.storage_id, incarnation=identity.incarnation)
         self._old_incarnations_closed = True
 
@@ -66,14 +68,17 @@ class Origination:
 
     def creation(self, session: LocalSession) -> Entry:
         """(S-1) What creates it. Sent before and unresolved: under a fresh id, lest a creation that committed unseen runs a second time."""
-        sessions = self._shared.sessions
         if session.creation_sent:
-            del sessions[session.id]
-            session.id = self._fresh_id()
-            sessions[session.id] = session
+            self._rename(session)
         session.creation_sent = True
         session.confirmed = self._shared.now
         return Entry(session.id, 0, 0, session.open_op)
+
+    def _rename(self, session: LocalSession) -> None:
+        sessions = self._shared.sessions
+        del sessions[session.id]
+        session.id = self._fresh_id()
+        sessions[session.id] = session
 
     def refresh_states(self) -> None:
         """(S-7) CONNECTED or SUSPENDED, by the lease."""
