@@ -25,7 +25,7 @@ endif
 PYTHON ?= $(shell for p in $(PYTHONS); do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
-.PHONY: help demo test lint bench clean force
+.PHONY: help demo test chaos lint bench clean force
 
 help: ## List these commands
 	@echo "usage: make COMMAND [ARGS=\"...\"] [PYTHON=python3.13] [VENV=.venv]"
@@ -36,6 +36,9 @@ demo: $(STAMPS)/demo ## Three processes, one of them killed half way: examples/w
 
 test: $(STAMPS)/test ## The test suite (ARGS: for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(STAMPS)/test ## Faults against real processes (ARGS="--seconds 120 --seed 7 --members 3", or --help)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(STAMPS)/lint ## ruff, mypy --strict, the tests of layers, public names and docs
 	@echo "lint: ruff check" && $(BIN)/ruff check $(CHECKED)

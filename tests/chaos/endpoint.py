@@ -37,6 +37,7 @@ from zkembed.tree.stat import Stat, Znode
 from zkembed.tree.tree import Tree
 from zkembed.tree.watches import WatchMode
 
+from .contenders import Contenders
 from .diary import Diary
 
 T = TypeVar("T")
@@ -116,6 +117,7 @@ class RecordingEndpoint(Endpoint):
         self._calls: dict[Call, tuple[int, int]] = {}
         self._awaited: set[Call] = set()
         self._watchers: dict[Watcher, RecordedWatcher] = {}
+        self.contenders = Contenders(diary)
 
     @property
     def session(self) -> LocalSessionView:
@@ -147,6 +149,7 @@ class RecordingEndpoint(Endpoint):
             raise
         assert isinstance(call, Call)
         self._calls[call] = id, client
+        self.contenders.submitted(op)
         return call
 
     async def result(self, ticket: Ticket) -> object:
@@ -157,7 +160,9 @@ class RecordingEndpoint(Endpoint):
         except BaseException as error:
             self._note_error(ticket, error)
             raise
+        _, client = self._calls[ticket]
         self._note(ticket, "ok", plain_answer(answer))
+        self.contenders.answered(ticket.op, answer, client)
         return answer
 
     def _note_error(self, call: Call, error: BaseException) -> None:

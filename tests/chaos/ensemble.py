@@ -18,7 +18,7 @@ from .guardian import Guardian
 from .network import Network, open_network
 from .resource import Resource, open_resource
 
-SETTINGS: dict[str, Any] = {"session_timeout": 3.2, "snapshot_every": 1500}
+SETTINGS: dict[str, Any] = {"session_timeout": 3.2, "snapshot_every": 500}
 """The shortest session there may be with these timers, so that some expire; snapshots often: restarts load them, logs are purged."""
 
 
@@ -114,9 +114,9 @@ class ChaosEnsemble(Ensemble):
         return self[id].said("pulse") or {}
 
     def leader_id(self) -> int | None:
-        """As those who run have said it last. Plain, and perhaps out of date."""
-        leaders = self._leaders(0)
-        return leaders[-1].member_id if leaders else None
+        """As those who run have said it last: who leads in the highest epoch. Plain, and perhaps out of date."""
+        leading = [(pulse["epoch"], id) for id in self.peers if self[id].alive and (pulse := self.pulse(id)).get("role") == "LEADING"]
+        return max(leading, default=(0, None))[1]
 
     def note_fault(self, node: int, kind: str, detail: str) -> None:
         self.diary.record(Fault(time.monotonic(), node, 0, kind, detail))

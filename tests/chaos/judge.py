@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,13 @@ TEXTS = {
     "V3": "equal replicas, all calls ended",
 }
 
-NEEDS_SIMULATION = {"E4", "E5"}
-"""Judged by what only a simulated world sees."""
+NOT_HERE = {"D5", "W3", "E4", "E5"}
+"""Judged otherwise, or by what only a simulated world sees."""
 
 
 @frozen
 class Evidence:
-    """events: without C.  sequence: C.  whole: why C is not known; "" if it is."""
+    """events: without C.  sequence: C.  gap: why C is not known; "" if it is.  disagreement: of two disks, likewise."""
 
     events: tuple[Event, ...]
     logs: tuple[DiskLog, ...]
@@ -112,6 +112,7 @@ def _outside(evidence: Evidence) -> Iterator[Verdict]:
         ("A2", TEXTS["A2"], _disks),
         ("D3", TEXTS["D3"], _damage),
         ("S1", "registers are linearizable, zxids unseen", _registers),
+        ("W3", TEXTS["W3"], _events_first),
         ("L1", "the resource: each holder built on the last", _resource),
         ("V1", TEXTS["V1"], _liveness("V1")),
         ("V3", TEXTS["V3"], _liveness("V3")),
@@ -135,6 +136,22 @@ def _damage(evidence: Evidence) -> tuple[int, str]:
 def _registers(evidence: Evidence) -> tuple[int, str]:
     found = judge_registers(evidence.events)
     return len(found.placed), "" if found else str(found)
+
+
+def _events_first(evidence: Evidence) -> tuple[int, str]:
+    """W3, of each process by itself: no event of an entry is told behind an answer that shows it."""
+    shown: dict[tuple[int, int], int] = {}
+    faults, judged = [], 0
+    for event in evidence.events:
+        if isinstance(event, Return):
+            place = event.node, event.life
+            shown[place] = max(event.applied, shown.get(place, 0))
+        elif isinstance(event, WatchFired) and event.kind not in ("OVERFLOW", "GAP"):
+            judged += 1
+            if event.zxid <= shown.get((event.node, event.life), 0):
+                newer = to_hex(shown[event.node, event.life])
+                faults.append(f"watch {event.watch} on node {event.node} was told of {to_hex(event.zxid)} behind an answer from {newer}")
+    return judged, "\n".join(faults[:10])
 
 
 def _resource(evidence: Evidence) -> tuple[int, str]:
@@ -166,22 +183,24 @@ def _liveness(id: str) -> Callable[[Evidence], tuple[int, str]]:
 
 
 def _by_checkers(evidence: Evidence) -> list[Verdict]:
-    """All read the whole history together; one that finds a violation stops there, the others go on."""
+    """All read the whole history together; one that finds a violation stops there, the others go on. Without C none can say anything."""
     reference = Reference(digests=False)
     checkers = client_checkers(reference, live=False)
+    ids = sorted({id for checker in checkers for id in checker.ids} - NOT_HERE)
+    if unknown := evidence.gap or evidence.disagreement:
+        return [Verdict(id, TEXTS[id], missing=unknown) for id in ("D5", *ids)]
     violations = _read(checkers, [*committed(evidence.sequence), *evidence.events], calm=_rests(evidence))
-    verdicts = [_compare_trees(evidence, reference)]
-    for checker in checkers:
-        violation = violations.get(checker)
-        for id in checker.ids:
-            if id in NEEDS_SIMULATION:
-                continue
-            if violation is not None and violation.id == id:
-                verdicts.append(Verdict(id, TEXTS[id], checker.judged[id], fault=violation.text))
-            else:
-                unread = evidence.gap if violation is None else f"its checker stopped at {violation}"
-                verdicts.append(Verdict(id, TEXTS[id], checker.judged[id], missing=unread))
-    return verdicts
+    return [_compare_trees(evidence, reference), *(_combine(id, checkers, violations) for id in ids)]
+
+
+def _combine(id: str, checkers: Sequence[Checker], violations: Mapping[Checker, Violation]) -> Verdict:
+    """What all who judge this invariant have found. One that stopped at another one has no verdict on it."""
+    judging = [checker for checker in checkers if id in checker.ids]
+    found = [violations[checker] for checker in judging if checker in violations]
+    faults = [violation.text for violation in found if violation.id == id]
+    stopped = [f"its checker stopped at {violation}" for violation in found if violation.id != id]
+    judged = sum(checker.judged[id] for checker in judging)
+    return Verdict(id, TEXTS[id], judged, "\n".join(faults), "" if faults else "\n".join(stopped))
 
 
 def _read(checkers: Sequence[Checker], history: Iterable[Event], *, calm: bool) -> dict[Checker, Violation]:
@@ -206,8 +225,6 @@ def _compare_trees(evidence: Evidence, reference: Reference) -> Verdict:
     quiet = next((event for event in evidence.events if isinstance(event, Quiet)), None)
     if quiet is None:
         return Verdict("D5", TEXTS["D5"], missing="the run did not come to rest")
-    if evidence.gap:
-        return Verdict("D5", TEXTS["D5"], missing=evidence.gap)
     faults: list[str] = []
     judged = 0
     for node, zxid in quiet.applied:
@@ -235,5 +252,8 @@ def _read_dump(file: Path) -> dict[str, list[Any]]:
     }
 
 
-def faults_done(events: Iterable[Event]) -> Counter[str]:
-    return Counter(event.kind for event in events if isinstance(event, Fault) and event.kind not in ("heal", "resume"))
+def count_faults(directory: Path) -> Counter[str]:
+    """What was done in that run, by the names under which it was noted."""
+    over = {"heal", "resume", *TEXTS}
+    events = merge_diaries([directory / "history" / "nemesis.jsonl"])
+    return Counter(event.kind for event in events if isinstance(event, Fault) and event.kind not in over)

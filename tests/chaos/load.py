@@ -17,8 +17,8 @@ from attrs import frozen
 
 import zkembed
 from zkembed import Client, Election, Held, Lock, Watch
-from zkembed.testing.history import LockSeen
 
+from .contenders import Contenders
 from .diary import Diary
 from .endpoint import RecordingEndpoint
 from .resource import FencedOffError, Visitor
@@ -217,7 +217,7 @@ class Load:
 
     async def _use_lock(self, chance: Random) -> None:
         """The number behind the lock goes up by one, and so does one of the ensemble's own, each guarded by the token alone."""
-        async with _Noted(self, Lock(self._zk, LOCK), LOCK) as held:
+        async with _Noted(Lock(self._zk, LOCK), self._endpoint.contenders) as held:
             who = (self._diary.node, self._diary.life, self._endpoint.client)
             try:
                 value = await self._visitor.read(held.token, who)
@@ -231,34 +231,28 @@ class Load:
                 t.set(SHARED, b"%d" % (shared + 1))
 
     async def _lead(self, chance: Random) -> None:
-        async with _Noted(self, Election(self._zk, ELECTION), ELECTION) as held:
+        async with _Noted(Election(self._zk, ELECTION), self._endpoint.contenders) as held:
             await trio.sleep(chance.uniform(0, 4 * self._pace.hold))
             held.check()
 
-    def note_lock(self, path: str, held: Held, client: int, state: str) -> None:
-        self._diary.write(LockSeen, client, path, held.path, held.token, state)
+    async def contend(self) -> None:
+        """For the lock, without end: whoever gets it keeps it."""
+        async with _Noted(Lock(self._zk, LOCK), self._endpoint.contenders):
+            await trio.sleep_forever()
 
 
 class _Noted:
     """A lock or an election, with what its holder believes as events. From the end of the body on the holder does not act any more."""
 
-    def __init__(self, load: Load, lock: Lock | Election, path: str) -> None:
-        self._load = load
+    def __init__(self, lock: Lock | Election, contenders: Contenders) -> None:
         self._lock = lock
-        self._path = path
+        self._contenders = contenders
 
     async def __aenter__(self) -> Held:
         self._held = await self._lock.__aenter__()
-        self._client = self._load._endpoint.client
-        self._note("holds")
+        self._contenders.holds(self._held)
         return self._held
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
-        self._note("doubts")
-        try:
-            return await self._lock.__aexit__(kind, error, trace)
-        finally:  # However it ends, the znode is gone, or was asked to go.
-            self._note("released")
-
-    def _note(self, state: str) -> None:
-        self._load.note_lock(self._path, self._held, self._client, state)
+        self._contenders.doubts(self._held)
+        return await self._lock.__aexit__(kind, error, trace)

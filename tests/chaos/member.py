@@ -33,13 +33,22 @@ PULSE = 0.25
 class ChaosMember(Member):
     """Also says, a few times a second, how it is: who leads, whether it has a vote, how far the work has come."""
 
-    def __init__(self, zk: Client, load: Load, diary: Diary) -> None:
+    def __init__(self, zk: Client, load: Load, endpoint: RecordingEndpoint, diary: Diary) -> None:
         super().__init__(zk, load)
         self._load = load
+        self._endpoint = endpoint
         self._diary = diary
 
     def tasks(self) -> list[Callable[[], Awaitable[None]]]:
         return [*super().tasks(), self.tell_pulse]
+
+    async def do_contend(self) -> None:
+        """Stand in the queue for the lock from now on; never answered, but told as soon as it stands there."""
+        self._endpoint.contenders.came = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._load.contend)
+            await self._endpoint.contenders.came.wait()
+            tell(event="contends")
 
     async def tell_pulse(self) -> None:
         while True:
@@ -51,6 +60,7 @@ class ChaosMember(Member):
         tell(
             event="pulse",
             role=node.role.name,
+            epoch=node.epoch,
             serving=node.serving,
             has_vote=node.has_vote,
             applied=node.applied_zxid,
@@ -82,7 +92,7 @@ async def main(settings: dict[str, Any]) -> None:
             recorded = Client(endpoint, node=zk.node, replica=zk.replica)
             tell(event="in", session=zk.session.id, epoch=zk.node.epoch, role=zk.node.role.name)
             load = Load(recorded, endpoint, diary, chance, resource, Pace(), working=working)
-            await ChaosMember(recorded, load, diary).run(receive)
+            await ChaosMember(recorded, load, endpoint, diary).run(receive)
         tell(event="left")
         nursery.cancel_scope.cancel(reason="left")
 

@@ -42,10 +42,22 @@ async def come_to_rest(ensemble: ChaosEnsemble) -> None:
     try:
         for life in ensemble.running():
             await life.ask("stop_load")
+        await _contend(ensemble)
         applied = await _converge(ensemble)
     except AssertionError as error:
         raise NoRestError("V3", str(error)) from error
     ensemble.diary.record(Quiet(time.monotonic(), 0, 0, applied))
+
+
+async def _contend(ensemble: ChaosEnsemble) -> None:
+    """All stand in the queue for the lock, and one gets it: at rest there is a holder, and others who wait (invariants L2, L3)."""
+    lives = ensemble.running()
+    before = len(ensemble.events("holds"))
+    for life in lives:
+        await life.send("contend")
+    for life in lives:
+        await life.wait_said("contends")
+    await ensemble.wait(lambda: len(ensemble.events("holds")) > before, "a holder of the lock", PATIENCE)
 
 
 async def _converge(ensemble: ChaosEnsemble) -> tuple[tuple[int, int], ...]:

@@ -12,7 +12,6 @@ from attrs import field, frozen
 from zkembed.testing.history import Fault
 
 from .ensemble import ChaosEnsemble, open_chaos
-from .judge import judge_directory
 from .nemesis import Nemesis
 from .rest import NoRestError, come_to_rest
 from .schedule import KINDS, Step, draw_schedule
@@ -106,11 +105,6 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield from leaves(part)
     else:
         yield error
-
-
-def judge(options: Options, say: Say) -> list[Verdict]:
-    say(f"judging {options.directory}")
-    return judge_directory(options.directory)
 
 
 def passed(verdicts: Sequence[Verdict]) -> bool:

@@ -11,8 +11,12 @@ from random import Random
 
 from attrs import frozen
 
-GAP = (0.3, 2.0)
+GAP = (0.3, 2.5)
 """Seconds from the beginning of one fault to that of the next; they overlap."""
+
+LULL = (5.0, 9.0)
+LULL_EVERY = 7
+"""Behind so many faults comes a longer pause: sessions of the dead expire only under a leader that stays for as long as they last."""
 
 
 @frozen
@@ -89,5 +93,5 @@ def draw_schedule(seed: int, members: Iterable[int], seconds: float, kinds: Iter
                 len(steps) + 1, at, kind, lasting, chance.uniform(*kind.amounts), tuple(chance.sample(ids, len(ids))), chance.random() < 0.5
             )
         )
-        at += chance.uniform(*GAP)
+        at += chance.uniform(*(GAP if len(steps) % LULL_EVERY else LULL))
     return tuple(steps)

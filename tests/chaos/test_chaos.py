@@ -28,7 +28,7 @@ from .verdict import Verdict, table
 SEED = int(os.environ.get("ZKEMBED_CHAOS_SEED", "3"))
 SECONDS = 12.0
 ROUNDS = 3
-EVENTS_A_ROUND = 1500
+EVENTS_A_ROUND = 1000
 PATIENCE = 60.0
 
 

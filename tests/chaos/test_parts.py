@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -17,13 +18,14 @@ from zkembed.record import CHAIN_EMPTY, Kind, Record
 from zkembed.testing.history import Event, Fault, GuardedWrite, Invoke, Return
 from zkembed.zxid import EMPTY
 
-from .__main__ import parse
 from .archive import ArchivingLog, DisagreementError, IncompleteError, compare, put_together, read_archive, read_directory
 from .diary import Diary, merge_diaries, read_diary
 from .guardian import PROJECT, Guardian
 from .registers import judge_registers
 from .resource import Accepted, FencedOffError, Resource, Visitor, judge_journal, open_resource, read_journal
+from .run import Options
 from .schedule import KINDS, draw_schedule
+from .usage import command, parse
 
 # --- the schedule ----------------------------------------------------------------------------------------------------
 
@@ -294,6 +296,16 @@ def test_bad_usage_says_what_is_allowed(arguments: list[str], told: str, capsys:
     assert told in capsys.readouterr().err
 
 
-def test_a_run_says_which_seed_it_has_drawn() -> None:
-    assert parse([]).seed >= 0
-    assert parse(["--seed", "7"]).directory.name.startswith("seed-7-")
+def test_a_seed_that_was_drawn_is_told_with_the_command_that_gives_it_again() -> None:
+    drawn = parse(["--members", "5", "--faults", "kill,wipe"])
+    assert isinstance(drawn, Options)
+    again = parse(shlex.split(shlex.split(command(drawn))[2].removeprefix("ARGS=")))
+    assert isinstance(again, Options)
+    assert again.steps() == drawn.steps()
+
+
+def test_only_what_a_run_has_left_behind_can_be_judged_again(tmp_path: Path) -> None:
+    (tmp_path / "history").mkdir()
+    assert parse(["--judge", str(tmp_path)]) == tmp_path
+    with pytest.raises(SystemExit):
+        parse(["--judge", str(tmp_path / "history")])
