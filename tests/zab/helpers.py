@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from attrs import evolve
 
 from zkembed.codec import encode
 from zkembed.durable import Epochs, SnapshotInfo
+from zkembed.outbox import size_of
 from zkembed.record import Kind, Record
 from zkembed.testing.simulated.cluster import Cluster
 from zkembed.testing.simulated.disk import Generation
 from zkembed.testing.simulated.node import SimNode
-from zkembed.zab.effects import Effect, Send
+from zkembed.zab.effects import Effect, Purpose, Send
 from zkembed.zab.messages import Message
 from zkembed.zab.quorum import Configuration
 from zkembed.zxid import make
@@ -93,3 +95,21 @@ def on_send(cluster: Cluster, kind: type, action: Callable[[SimNode, Message], N
 
 def followers(cluster: Cluster, leader: int) -> list[int]:
     return [node_id for node_id in cluster.nodes if node_id != leader]
+
+
+def trickle(cluster: Cluster, source: int, target: int, bytes_per_second: float) -> None:
+    """From now on what ``source`` sends to ``target`` on a ZAB link passes a line of this rate, in order."""
+    send = cluster.network.send
+    free_at = cluster.now
+
+    def slow(node: SimNode, link: int, messages: list[Message]) -> None:
+        nonlocal free_at
+        connection = cluster.network.connection(node.id, link)
+        if connection is None or node.id != source or target not in connection.links or connection.purpose is not Purpose.ZAB:
+            send(node, link, messages)
+            return
+        for message in messages:
+            free_at = max(cluster.now, free_at) + size_of(message) / bytes_per_second
+            cluster.at(free_at - cluster.now, partial(send, node, link, [message]))
+
+    cluster.network.send = slow  # type: ignore[method-assign]
