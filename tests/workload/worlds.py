@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, TypeVar
 
-from zkembed.replica.effects import EndWatcher, SessionChanged, Settled
+from zkembed.replica.effects import SessionChanged, Settled
 from zkembed.replica.replica import Replica
 from zkembed.testing.history import Crashed, Event, History
 from zkembed.testing.simulated.cluster import Cluster
@@ -32,9 +32,6 @@ class TellingApp(ReplicaApp):
                 workload.settled(ticket)
             case SessionChanged(session=session, state=state):
                 workload.session_changed(session, state)
-            case EndWatcher(watcher=watcher, error=error):
-                watcher.end(error)
-                self.replica.unwatch(watcher)
             case _:
                 super().handle(effect)
 

@@ -304,6 +304,8 @@ class Contender:
             pause = min(left, rng.expovariate(1.0 / plan.pace))
             yield Sleep(client.journal, pause)
             left = 0.0 if self._stopping() else left - pause
+            if not self.held:
+                continue  # What it was about to do it has done, see _session_changed.
             if plan.careless or client.state is SessionState.CONNECTED:  # (Held.check)
                 self._fence.write(client, self._path, self._token)
             if rng.random() < 0.2:
