@@ -204,7 +204,7 @@ def test_di_7_no_vote_keeps_no_leader_in_office() -> None:
     cluster.crash(c)
     cluster.run(3.0)
     assert cluster.leader() is None
-    assert not cluster[b].peer.has_vote or len(cluster[a].peer._core.membership.active.configurations) == 2
+    assert not cluster[b].peer.has_vote
 
 
 HOLDERS = [held for size in range(4) for held in combinations((1, 2, 3), size)]

@@ -167,8 +167,7 @@ class Election:
         if hint is not None:
             candidates.append(hint)
         better = own is not None and (hint is None or (own.epoch, own.zxid) > (hint.epoch, hint.zxid))
-        stands = active.names_candidate(self._node_id, self._membership.storage_id)
-        if own is not None and better and stands and active.has_quorum(present):
+        if own is not None and better and self._membership.is_candidate and active.has_quorum(present):
             candidates.append(own)
         return max(candidates, default=None)
 

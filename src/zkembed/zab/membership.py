@@ -114,6 +114,11 @@ class Membership:
         return ""
 
     @property
+    def is_candidate(self) -> bool:
+        """It may be elected: it is a voter of each active configuration (rule E-5)."""
+        return self.active.names_candidate(self._identity.node_id, self._identity.storage_id)
+
+    @property
     def joining(self) -> bool:
         """No vote, but for another reason than damage: the voters' stream is what it gets (rule I-2)."""
         return bool(self.vote_reason) and not self._disk.epochs.damaged

@@ -97,12 +97,16 @@ class Peer:
 
     @property
     def has_vote(self) -> bool:
-        return self._core.membership.has_vote
+        return not self.vote_reason
 
     @property
     def vote_reason(self) -> str:
-        """Why it has no vote; "" if it has one."""
-        return self._core.membership.vote_reason
+        """Why it has no vote that can be relied on; "" if it has one. Until the CONFIG that gives it one is known committed, what is lost
+        besides may still take that back (C-3): whoever waits for this before the next disk is replaced must wait so long."""
+        membership = self._core.membership
+        if not membership.vote_reason and not membership.is_candidate:
+            return f"it is being readmitted: configuration {to_hex(membership.newest.version)} is not known to be committed"
+        return membership.vote_reason
 
     @property
     def configuration(self) -> Configuration:
