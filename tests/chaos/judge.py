@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
@@ -54,6 +54,10 @@ TEXTS = {
 
 NOT_HERE = {"D5", "W3", "E4", "E5"}
 """Judged otherwise, or by what only a simulated world sees."""
+
+
+Found: TypeAlias = tuple[int, str] | tuple[int, str, str]
+"""Of a Verdict: judged, fault, and missing."""
 
 
 @frozen
@@ -108,7 +112,7 @@ def judge_directory(directory: Path) -> list[Verdict]:
 
 def _outside(evidence: Evidence) -> Iterator[Verdict]:
     """Without the reference's help, but for the trees."""
-    judges: tuple[tuple[str, str, Callable[[Evidence], tuple[int, str]]], ...] = (
+    judges: tuple[tuple[str, str, Callable[[Evidence], Found]], ...] = (
         ("A2", TEXTS["A2"], _disks),
         ("D3", TEXTS["D3"], _damage),
         ("S1", "registers are linearizable, zxids unseen", _registers),
@@ -118,27 +122,26 @@ def _outside(evidence: Evidence) -> Iterator[Verdict]:
         ("V3", TEXTS["V3"], _liveness("V3")),
     )
     for id, text, look in judges:
-        judged, fault = look(evidence)
-        yield Verdict(id, text, judged, fault)
+        yield Verdict(id, text, *look(evidence))
 
 
-def _disks(evidence: Evidence) -> tuple[int, str]:
+def _disks(evidence: Evidence) -> Found:
     faults = [evidence.disagreement] if evidence.disagreement else []
     if evidence.sequence and _rests(evidence):
         faults += compare(evidence.logs, list(evidence.sequence))
     return sum(len(log.records) for log in evidence.logs), "\n".join(faults)
 
 
-def _damage(evidence: Evidence) -> tuple[int, str]:
+def _damage(evidence: Evidence) -> Found:
     return len(evidence.logs), "\n".join(f"member {log.node}: {log.damage}" for log in evidence.logs if log.damage)
 
 
-def _registers(evidence: Evidence) -> tuple[int, str]:
+def _registers(evidence: Evidence) -> Found:
     found = judge_registers(evidence.events)
-    return len(found.placed), "" if found else str(found)
+    return len(found.placed), str(found) if found.outcome == "violation" else "", str(found) if found.outcome == "unknown" else ""
 
 
-def _events_first(evidence: Evidence) -> tuple[int, str]:
+def _events_first(evidence: Evidence) -> Found:
     """W3, of each process by itself: no event of an entry is told behind an answer that shows it."""
     shown: dict[tuple[int, int], int] = {}
     faults, judged = [], 0
@@ -154,7 +157,7 @@ def _events_first(evidence: Evidence) -> tuple[int, str]:
     return judged, "\n".join(faults[:10])
 
 
-def _resource(evidence: Evidence) -> tuple[int, str]:
+def _resource(evidence: Evidence) -> Found:
     accepted = read_journal(evidence.directory / "resource.jsonl")
     return len(accepted), "\n".join(judge_journal(accepted))
 
@@ -163,10 +166,10 @@ def _rests(evidence: Evidence) -> bool:
     return any(isinstance(event, Quiet) for event in evidence.events)
 
 
-def _liveness(id: str) -> Callable[[Evidence], tuple[int, str]]:
+def _liveness(id: str) -> Callable[[Evidence], Found]:
     """Faults that are no fault of the nemesis's are noted under the invariant's own name."""
 
-    def look(evidence: Evidence) -> tuple[int, str]:
+    def look(evidence: Evidence) -> Found:
         faults = [event.detail for event in evidence.events if isinstance(event, Fault) and event.kind == id]
         if id == "V1":
             faults += [
