@@ -248,6 +248,7 @@ def test_calls_of_a_process_that_died_never_return() -> None:
         ({"weights": (("get", -1.0),)}, "get"),
         ({"weights": (("get", 0.0),)}, "all are 0"),
         ({"sessions": 0}, "sessions=0"),
+        ({"rush": 1.0}, "rush=1.0"),
         ({"operations": -1}, "operations=-1"),
     ],
 )

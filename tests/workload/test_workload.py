@@ -156,7 +156,7 @@ def test_stop_ends_what_goes_on_and_idle_says_when() -> None:
 
 def test_idle_can_be_asked_of_some_nodes_alone() -> None:
     """Liveness is demanded of a core; a node that is cut off may keep its callers waiting."""
-    world = WorkedWorld(options=WorkloadOptions(weights=(("create", 1.0),), sessions=9, patience=0.0))
+    world = WorkedWorld(options=WorkloadOptions(operations=10_000, weights=(("create", 1.0),), sessions=9, patience=0.0))
     world.workload.start()
     world.run(1.0)
     node = next(id for id in (1, 2, 3) if id != world.leader())

@@ -53,7 +53,8 @@ class WorkloadOptions:
 
     weights: how often a session does what, by kind; a kind that is missing never.
     operations: calls until the workload stops by itself, about.  sessions: open at a time, over all nodes.
-    timeouts: of sessions, seconds.  think: mean seconds between two turns of a session.  burst: calls made in one turn at most.
+    timeouts: of sessions, seconds.  think: mean seconds between two turns of a session.  rush: turns that follow at once
+    upon the one before, so that calls are under way for a while without a pause.  burst: calls made in one turn at most.
     outstanding: calls of a session that wait at most; a session with more makes a pause.
     keys: znodes that plain operations are about.  locks: paths that contenders queue at.
     watch_share: reads that set a watch.  sync_share: reads that have a sync before them.  patience: mean seconds until a caller
@@ -66,6 +67,7 @@ class WorkloadOptions:
     sessions: int = 6
     timeouts: tuple[float, ...] = TIMEOUTS
     think: float = 0.1
+    rush: float = 0.3
     burst: int = 3
     outstanding: int = 20
     keys: int = 6
@@ -87,6 +89,8 @@ class WorkloadOptions:
         for name in ("operations", "sessions", "burst", "outstanding", "keys", "locks"):
             if getattr(self, name) < 1:
                 raise BadArgumentsError(f"{name}={getattr(self, name)!r}: expected at least 1")
+        if not 0 <= self.rush < 1:
+            raise BadArgumentsError(f"rush={self.rush!r}: expected a share below 1")
 
 
 def draw_options(
@@ -117,6 +121,7 @@ def draw_options(
         sessions=sessions,
         timeouts=tuple(rng.sample(timeouts, rng.randint(1, len(timeouts)))),
         think=think,
+        rush=rng.choice((0.0, 0.5, 0.9)),
         burst=burst,
         outstanding=rng.choice((1, 5, 20, 60)),
         keys=rng.choice((1, 3, 6, 12)),

@@ -27,6 +27,9 @@ from .port import Host, World
 from .task import BLOCKED_LOOK
 from .watches import STREAMS, RecordedWatch
 
+RUSH_S = 0.002
+"""Mean time between two turns in a rush: less than a call takes."""
+
 
 class Seat:
     """A place for a session; when that is over the next one takes it, on whichever node.
@@ -121,7 +124,9 @@ class Workload:
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def _later(self, seat: Seat) -> None:
-        self._world.at(self._rng.expovariate(1.0 / self.options.think), lambda: self._turn(seat))
+        rush, think = self.options.rush, self.options.think
+        mean = RUSH_S if self._rng.random() < rush else think / (1.0 - rush)
+        self._world.at(self._rng.expovariate(1.0 / mean), lambda: self._turn(seat))
 
     def _turn(self, seat: Seat) -> None:
         if self.stopped or self.spent:
