@@ -16,6 +16,7 @@ from zkembed.testing.checkers import client_checkers
 from zkembed.testing.history import Event, Fault, GuardedWrite, Invoke, LockSeen, Return, SessionSeen, WatchFired, WatchSet, to_row
 from zkembed.testing.reference import Reference
 from zkembed.testing.workload.options import WorkloadOptions, draw_options
+from zkembed.tree.ops import Create
 from zkembed.tree.path import parent_of
 
 from .trouble import Trouble
@@ -156,18 +157,19 @@ def test_stop_ends_what_goes_on_and_idle_says_when() -> None:
 
 def test_idle_can_be_asked_of_some_nodes_alone() -> None:
     """Liveness is demanded of a core; a node that is cut off may keep its callers waiting."""
-    world = WorkedWorld(options=WorkloadOptions(operations=10_000, weights=(("create", 1.0),), sessions=9, patience=0.0))
-    world.workload.start()
-    world.run(1.0)
+    world = WorkedWorld()
     node = next(id for id in (1, 2, 3) if id != world.leader())
-    world.partition({node}, {1, 2, 3} - {node})
-    world.run_until(lambda: not world.hosts[node].replica.serving)
-    world.run(1.0)
-    world.workload.stop()
     core = {1, 2, 3} - {node}
-    world.run_until(lambda: world.workload.idle_on(core), 30.0)
-    assert not world.workload.idle
+    clients = {id: world.workload.open(world.hosts[id], 12.0) for id in (1, 2, 3)}
+    world.run_until(lambda: world.workload.idle)
+    world.partition({node}, core)
+    for id, client in clients.items():
+        world.hosts[id].act(lambda _, client=client: client.write(Create("/a")))
+    world.run(1.0)
+    assert world.workload.idle_on(core)
     assert not world.workload.idle_on({node})
+    assert not world.workload.idle
+    assert [line.startswith(f"node {node}: client {clients[node].number} ") for line in world.workload.waiting()] == [True]
 
 
 def digest(seed: int) -> int:
