@@ -173,6 +173,19 @@ def test_i_3_a_wiped_majority_and_a_lonely_voter_are_told_so() -> None:
     assert "bootstrap is off" in alone[1].peer.vote_reason
 
 
+def test_i_3_p_12_one_that_forgot_its_promises_is_damaged_and_another_storage() -> None:
+    """I-3, P-12: no good copy of its epochs: a new storage id, and a log that is not trusted. It gets a whole one, and then its vote."""
+    cluster, leader, (b, _) = founded_cluster()
+    cluster.crash(b)
+    cluster.run(0.01)
+    cluster.wipe(b)
+    cluster.damage(b)
+    cluster.start(b)
+    assert "damaged" in cluster[b].peer.vote_reason
+    back(cluster, b)
+    assert len(configs(cluster, leader)) == 2
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_i_3_the_leader_itself_loses_its_disk(seed: int) -> None:
     """I-3: whoever leads next readmits it."""

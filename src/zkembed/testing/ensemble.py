@@ -147,8 +147,8 @@ class Ensemble:
     async def restart(self, id: int, *, wipe: bool = False) -> None:
         """Start a member again, from its disk, or with ``wipe`` from an empty one; one that still runs leaves in good order first.
 
-        Returns when its new client, ``zk(id)``, works. Empty, it takes part without a vote. A checkpoint; cancelled before it
-        works: it is left stopped.
+        Returns when its new client, ``zk(id)``, works. Empty, it takes part without a vote at first; the others give it back soon. A
+        checkpoint; cancelled before it works: it is left stopped.
         """
         member = self._member(id)
         if id not in self._run:

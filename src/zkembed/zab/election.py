@@ -142,9 +142,9 @@ class Election:
     def refresh(self, now: float) -> None:
         """My vote is always the best of those who stand for themselves (rule E-5); recomputed at every change.
 
-        Only a voter of each active configuration may stand. While a CONFIG is not known committed, a node that it alone names is no voter to
-        those who lack it, so it could not be elected; and whoever voted for it would not stand in its place:
-        1. CONFIG puts C' in the place of C, and is on B and C' alone. A leader without it is gone; 2. B votes for C', whose id is higher;
+        Only a voter of each active configuration may stand. To those who lack a CONFIG that is not known committed, a node that it alone
+        names is no voter; it could not be elected, and whoever voted for it would not stand in its place:
+        1. CONFIG puts C' in the place of C, and is on B and C' alone when the power fails.  2. B votes for C', whose id is higher.
         3. A, which knows no C', votes for itself, since B does not stand: for ever.
         """
         vote = self._best(now)
