@@ -15,6 +15,7 @@ import pytest
 from zkembed.testing.checkers import client_checkers
 from zkembed.testing.history import Event, Fault, GuardedWrite, Invoke, LockSeen, Return, SessionSeen, WatchFired, WatchSet, to_row
 from zkembed.testing.reference import Reference
+from zkembed.testing.workload.client import Client
 from zkembed.testing.workload.options import WorkloadOptions, draw_options
 from zkembed.tree.ops import Create
 from zkembed.tree.path import parent_of
@@ -163,13 +164,17 @@ def test_idle_can_be_asked_of_some_nodes_alone() -> None:
     clients = {id: world.workload.open(world.hosts[id], 12.0) for id in (1, 2, 3)}
     world.run_until(lambda: world.workload.idle)
     world.partition({node}, core)
-    for id, client in clients.items():
-        world.hosts[id].act(lambda _, client=client: client.write(Create("/a")))
+    for client in clients.values():
+        write(client)
     world.run(1.0)
     assert world.workload.idle_on(core)
     assert not world.workload.idle_on({node})
     assert not world.workload.idle
     assert [line.startswith(f"node {node}: client {clients[node].number} ") for line in world.workload.waiting()] == [True]
+
+
+def write(client: Client) -> None:
+    client.host.act(lambda _: client.write(Create("/a")))
 
 
 def digest(seed: int) -> int:
