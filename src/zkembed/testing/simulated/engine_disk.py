@@ -50,6 +50,13 @@ class State:
     end: int
     chain: int
 
+    @classmethod
+    def of(cls, model: SimDisk) -> State:
+        """A start that finds the DAMAGED mark offers no log, also if an install had replaced it before the mark could go (P-12)."""
+        if model.epochs.damaged:
+            return cls(model.epochs, EMPTY, 0)
+        return cls(model.epochs, model.live.end, model.live.end_chain)
+
 
 class EngineDisk(SimDisk):
     """device: the files.  log: of the process that runs on them.
@@ -145,7 +152,7 @@ class EngineDisk(SimDisk):
         return SnapshotInfo(zxid, chain) if chain is not None else SnapshotInfo()
 
     def _state(self) -> State:
-        return State(self.epochs, self.live.end, self.live.end_chain)
+        return State.of(self)
 
     # --- operations ---------------------------------------------------------------------------------------------------
 
@@ -174,12 +181,12 @@ class EngineDisk(SimDisk):
         model = SimDisk(Random(0), self.node_id)
         model.epochs, model.live = self.epochs, self.live.copy()
         model.staged = self.staged.copy() if self.staged is not None else None
-        states = [State(model.epochs, model.live.end, model.live.end_chain)]
+        states = [State.of(model)]
         for index, effect in enumerate(batch):
             model.execute(effect)
             if type(effect) is Append and index + 1 < len(batch) and type(batch[index + 1]) is Append:
                 continue
-            states.append(State(model.epochs, model.live.end, model.live.end_chain))
+            states.append(State.of(model))
         return states
 
     # --- the process ends ---------------------------------------------------------------------------------------------
