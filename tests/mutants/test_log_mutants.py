@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.durability import test_scenarios_durability as members
 from tests.log import test_damage as damage
 from tests.log import test_failing_disk as failing
 from tests.log import test_snapshots as snapshots
 from tests.log.matrix import Matrix
 from tests.log.stories import story
 from zkembed.errors import ZkError
+from zkembed.testing.simulated import engine_disk
 
+from . import breakages as core_broken
 from . import log_breakages as broken
 
 Breakage = Callable[[pytest.MonkeyPatch], None]
@@ -55,11 +58,30 @@ def read_back() -> None:
         snapshots.test_SN_1_a_snapshot_is_read_back_before_it_counts(patch)
 
 
+def torn_everywhere() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_disk, "STEPS_OF_A_BATCH", 2)
+        members.test_DU_3_a_batch_torn_everywhere_at_once(30)
+
+
+def damaged_then_interrupted() -> None:
+    for operations in range(6):
+        members.test_DU_14_damaged_then_interrupted(operations, "leader")
+
+
 OTHERS: list[tuple[Breakage, Callable[[], object]]] = [
     (broken.one_copy, lambda: damage.test_DU_5_the_small_files("epochs", "one copy")),
     (broken.torn_tail_in_the_middle_is_cut, damage.test_DU_4_one_bit_anywhere_in_the_log),
     (broken.snapshot_is_not_read_back, read_back),
     (broken.epochs_are_not_written_again, lambda: failing.test_a_failed_step_ends_all_writing(story("replace epochs"))),
+    (broken.append_returns_before_the_fsync, lambda: [members.test_DU_2_lights_out(order) for order in members.ORDERS]),
+    (broken.torn_tail_is_damage, torn_everywhere),
+    (broken.torn_tail_in_the_middle_is_cut, lambda: members.test_DU_4_a_bit_in_the_log_with_the_other_copy_down(0)),
+    (broken.torn_tail_in_the_middle_is_cut, lambda: members.test_DU_4_a_bit_in_the_log_with_the_other_copy_up(4)),
+    (broken.lost_promises_keep_the_identity, lambda: members.test_DU_5_a_bit_in_a_small_file("epochs", 2, "up")),
+    (broken.damaged_mark_in_memory_only, damaged_then_interrupted),
+    (broken.mark_goes_with_the_install, damaged_then_interrupted),
+    (core_broken.damaged_node_counts, lambda: members.test_DU_4_a_bit_in_the_log_with_the_other_copy_down(0)),
     (broken.error_is_survived, lambda: failing.test_a_failed_step_ends_all_writing(story("append"))),
 ]
 
@@ -85,4 +107,4 @@ def test_every_breakage_of_the_log_is_tried() -> None:
         for name, value in vars(broken).items()
         if getattr(value, "__module__", "") == broken.__name__ and value.__doc__ and name.islower() and not name.startswith("_")
     }
-    assert {breakage.__name__ for breakage, _ in CASES} == defined
+    assert {breakage.__name__ for breakage, _ in CASES if breakage.__module__ == broken.__name__} == defined
