@@ -472,6 +472,52 @@ def test_c_9_a_commit_that_others_know_of_ends_the_joint_rule_of_a_node_that_doe
     cluster.write(b"without a")
 
 
+def test_c_9_what_was_shown_to_a_follower_is_learnt_when_it_looks() -> None:
+    """C-9, E-3: B follows A, has the CONFIG, and is not told of its commit; C is, and shows it. When A has died B knows in the step in
+    which it begins to look, and need not wait for C to say it again."""
+    cluster, a, (b, c) = founded_cluster()
+    wipe(cluster, c)
+    cluster.run_until(lambda: len(configs(cluster, b)) == 2)
+    config = configs(cluster, b)[-1]
+    cluster.cut(a, b, both=False)
+    cluster.run_until(lambda: cluster[c].peer.history.committed >= config)
+    cluster.run(0.1)
+    cluster.crash(a)
+    active = [len(cluster[b].peer._core.membership.active.configurations)]
+    cluster.cut(c, b, both=False)
+    cluster.run_until(lambda: cluster[b].peer.role is Role.LOOKING)
+    active.append(len(cluster[b].peer._core.membership.active.configurations))
+    assert active == [2, 1]
+    cluster.heal_all()
+    cluster.wait_leader(b, c, limit=BOUND)
+    cluster.write(b"without a")
+
+
+def test_i_1_an_old_disk_that_is_found_again_is_a_stranger() -> None:
+    """I-1, I-3: C was readmitted with another disk; then its first one is put back. It is no old copy, but nobody names it any more: it
+    joins, and is readmitted in its turn. Before that it does not help B to elect: what A and C have written since stays."""
+    cluster, a, (b, c) = founded_cluster()
+    cluster.crash(c)
+    cluster.run(0.01)
+    found = cluster[c].disk.storage_id, cluster[c].disk.incarnation, cluster[c].disk.epochs, cluster[c].disk.live.copy()
+    cluster.wipe(c)
+    cluster.start(c)
+    back(cluster, c)
+    cluster.partition([a, c], [b])
+    cluster.write(b"by A and the new C")
+    cluster.crash(a, c)
+    disk = cluster[c].disk
+    disk.storage_id, disk.incarnation, disk.epochs, disk.live = found
+    cluster.heal_all()
+    cluster.start(c)
+    cluster.run(BOUND)
+    assert cluster.leader() is None
+    cluster.start(a)
+    back(cluster, c)
+    assert disk.storage_id == found[0]
+    assert {tuple(state) for state in cluster.states().values()} == {(b"one", b"by A and the new C")}
+
+
 def test_c_1_restart_from_snapshot_and_log_knows_both_configurations() -> None:
     """C-1, C-3, P-8: the snapshot carries v1, the log behind it a CONFIG not known committed: both rule after the start. A snapshot behind
     it carries the new one alone."""

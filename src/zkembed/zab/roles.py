@@ -136,6 +136,9 @@ class Roles:
         if history.end != history.durable:
             history.truncate(history.durable)  # Proposed, but never handed to the disk.
         self.settling = False
+        for remote in self._mesh:
+            if remote.newest is not None:  # It may have shown a configuration while this node had a role, and will not soon again (C-9).
+                self._core.membership.learn(remote.newest)
         self._election.begin(self._core.now, self._paused_until)
 
     def _begin_role(self, vote: Vote) -> None:
