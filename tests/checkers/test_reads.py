@@ -152,7 +152,7 @@ def test_s8_a_read_of_a_state_that_is_not_committed_is_refused() -> None:
 def test_s8_an_answer_before_its_entry_is_committed_is_refused() -> None:
     story = opened()
     call = story.invoke(SetData("/a", b"", None))
-    with broken("S8", "its entry is not in C"):
+    with broken("S8", "request 1, which it answers, is not in C"):
         story.answer(call, status="ok", cseq=1)
 
 
@@ -166,7 +166,7 @@ def test_s8_an_event_of_an_entry_that_is_not_committed_is_refused() -> None:
 
 def test_s8_a_session_that_its_owner_trusts_is_in_c() -> None:
     story = opened()
-    with broken("S8", "connected at its owner"):
+    with broken("S8", "open at its owner"):
         story.session(3, "connected")
 
 

@@ -1,4 +1,4 @@
-"""The tree against a plain one, over random histories: same outcomes, same znodes, same sessions (D18, D21, Q-5 to Q-7)."""
+"""The tree against the reference, which shares no code with it: same outcomes, same znodes, same sessions (D18, D21, Q-5 to Q-7)."""
 
 from __future__ import annotations
 
@@ -6,51 +6,14 @@ from typing import Any
 
 from hypothesis import given, settings
 
-from zkembed.errors import DecodeError
-from zkembed.tree.codec import decode_entry
+from zkembed.testing.history import plain_outcome
+from zkembed.testing.reference import Reference
 from zkembed.tree.events import EventKind
-from zkembed.tree.results import CreatedNode, Failure, Outcome
-from zkembed.tree.stat import StatRow
-from zkembed.tree.tree import Applied, Tree
+from zkembed.tree.tree import Applied
 
+from ..checkers.plainly import committed, events_due, events_of, state_at, state_of
 from .generators import Step, histories, play
 from .helpers import Scene, replay
-from .reference import Reference
-
-
-def plain(outcome: Outcome) -> Any:
-    """An outcome in the words of the reference."""
-    if isinstance(outcome, Failure):
-        return outcome.code.name
-    if isinstance(outcome, CreatedNode):
-        return "created", outcome.path
-    if isinstance(outcome, StatRow):
-        return "set", outcome.version
-    return None if outcome is None else tuple(map(plain, outcome))
-
-
-def assert_same_state(tree: Tree, reference: Reference) -> None:
-    znodes = {path: node for path, node in tree.items() if not path.startswith("/zookeeper")}
-    assert znodes.keys() == reference.znodes.keys()
-    for path, expected in reference.znodes.items():
-        stat = znodes[path].stat()
-        children = reference.children(path)
-        hidden = path == "/"  # the reserved subtree, which the reference does not have
-        assert (znodes[path].data, stat.czxid, stat.mzxid, stat.pzxid) == (
-            expected["data"],
-            expected["czxid"],
-            expected["mzxid"],
-            expected["pzxid"],
-        )
-        assert (stat.version, stat.ephemeral_owner or 0) == (expected["version"], expected["owner"])
-        assert stat.num_children == len(children) + hidden
-        assert stat.cversion == 2 * expected["created"] - stat.num_children
-        assert [name for name in tree.children(path) if name != "zookeeper"] == [child.rsplit("/", 1)[1] for child in children]
-    for id, session in reference.sessions.items():
-        assert tree.sessions[id].last_cseq == session["last"]
-        assert tree.sessions[id].kept_from == session["last"] + 1 - len(session["results"])
-        assert list(tree.ephemerals(id)) == sorted(path for path, znode in reference.znodes.items() if znode["owner"] == id)
-    assert tree.sessions.keys() == reference.sessions.keys()
 
 
 def assert_changes_lead_from(before: dict[str, Any], applied: Applied, after: dict[str, Any]) -> None:
@@ -68,23 +31,29 @@ def assert_changes_lead_from(before: dict[str, Any], applied: Applied, after: di
 
 @settings(max_examples=150)
 @given(histories)
-def test_the_tree_does_what_a_plain_one_does(history: list[Step]) -> None:
-    """Invariants hold, and changes account for every difference, after each step."""
+def test_the_tree_does_what_the_reference_does(history: list[Step]) -> None:
+    """Of each entry: outcome, effect, events in their order, sessions with what they keep, and the digest (B-15); then the state.
+
+    Invariants hold, and changes account for every difference, after each step.
+    """
     scene, reference = Scene(), Reference()
-    scene.open()
-    reference.apply(scene.tree.applied, decode_entry(scene.records[0].payload))
     for step in history:
         before = dict(scene.tree.items())
         applied = play(scene, step)
         assert isinstance(applied, Applied)
-        try:
-            entry = decode_entry(scene.records[-1].payload)
-        except DecodeError:
-            entry = None
-        expected = reference.apply(applied.zxid, entry)
-        assert ("executed" if applied.executed else "ignored", plain(applied.outcome)) == expected
-        assert_same_state(scene.tree, reference)
         assert_changes_lead_from(before, applied, dict(scene.tree.items()))
+        entry = reference.add(committed(scene.records[-1]))
+        assert (entry.zxid, entry.session, entry.cseq, entry.executed) == (applied.zxid, applied.session, applied.cseq, applied.executed)
+        assert entry.result == plain_outcome(applied.outcome)
+        assert (entry.opened or None, entry.closed) == (applied.opened, applied.closed)
+        assert events_due(entry) == events_of(applied)
+        assert {each.id: each.head() for each in reference.sessions_at(entry.zxid)} == {
+            each.id: each.head() for each in scene.tree.sessions.values()
+        }
+        for id in scene.tree.sessions:
+            assert reference.ephemerals(id) == scene.tree.ephemerals(id)
+        assert reference.digest_at(entry.zxid) == scene.tree.digest_now()
+    assert state_at(reference, reference.last) == state_of(scene.tree)
 
 
 @settings(max_examples=60)

@@ -45,22 +45,23 @@ class ReadChecker(Checker):
         call = self._book.calls.get(event.id)
         if call is None or event.status not in ("ok", "error"):
             return
+        reference = self._reference
         if event.applied and call.verb in READS:
             self._judge_read(call, event)
         elif event.applied and call.verb == "sync" and event.status == "ok":
             self._judge_sync(call, event)
         elif call.verb == "open" and event.status == "ok":
-            self._reveal(event.node, f"{call} gave session {event.session:#x}", known=event.session in self._reference.sessions)
+            self._known(event.session in reference.sessions, event, "session {:#x}, which it gave,", event.session)
         elif call.is_write and call.verb != CLOSE and self._book.live and event.cseq:
-            self._reveal(event.node, f"{call} was answered {event.status}, its entry", known=call.entry is not None)
+            self._known(call.entry is not None, event, "request {}, which it answers,", event.cseq)
         if event.zxid:
-            self._reveal(event.node, f"{call}: zxid {to_hex(event.zxid)}", known=self._reference.entry(event.zxid) is not None)
+            self._known(reference.entry(event.zxid) is not None, event, "zxid {:#x}, which it tells,", event.zxid)
 
     # --- reads --------------------------------------------------------------------------------------------------------
 
     def _judge_read(self, call: Call, event: Return) -> None:
         applied = event.applied
-        self._reveal(event.node, f"{call} read state {to_hex(applied)}, which", known=self._reference.entry(applied) is not None)
+        self._known(self._reference.entry(applied) is not None, event, "state {:#x}, which it shows,", applied)
         self._judge_own_writes(call, applied)
         self._judge_seen(call, applied)
         expected = expect(self._reference, call.op, applied)
@@ -70,7 +71,7 @@ class ReadChecker(Checker):
 
     def _judge_sync(self, call: Call, event: Return) -> None:
         applied = event.applied
-        self._reveal(event.node, f"{call} reached {to_hex(applied)}, which", known=self._reference.entry(applied) is not None)
+        self._known(self._reference.entry(applied) is not None, event, "state {:#x}, which it reached,", applied)
         self.judged["S7"] += 1
         if applied < call.floor:
             self.fail("S7", f"{call} reached {to_hex(applied)}; {to_hex(call.floor)} had been answered before it was invoked", event.node)
@@ -118,17 +119,18 @@ class ReadChecker(Checker):
 
     # --- S8 -----------------------------------------------------------------------------------------------------------
 
-    def _reveal(self, node: int, what: str, *, known: bool) -> None:
+    def _known(self, known: bool, event: Return | WatchSet | WatchFired | SessionSeen, what: str, *values: int) -> None:
+        """Whether it is in C what the event reveals. what: to be filled with the values."""
         self.judged["S8"] += 1
         if not known:
-            self.fail("S8", f"{what} is not in C, which ends at {to_hex(self._reference.last)}", node)
+            call = self._book.calls.get(event.id) if type(event) is Return else None
+            who = f"{type(event).__name__} on node {event.node}" if call is None else str(call)
+            self.fail("S8", f"{who}: {what.format(*values)} is not in C, which ends at {to_hex(self._reference.last)}", event.node)
 
     def _watch(self, event: WatchSet | WatchFired) -> None:
         if event.zxid:
-            what = f"watch {event.watch} ({event.path}), {type(event).__name__} at {to_hex(event.zxid)},"
-            self._reveal(event.node, what, known=self._reference.entry(event.zxid) is not None)
+            self._known(self._reference.entry(event.zxid) is not None, event, "zxid {:#x} of watch {}", event.zxid, event.watch)
 
     def _session(self, event: SessionSeen) -> None:
         if event.state in ("created", "connected"):
-            what = f"session {event.session:#x}, {event.state} at its owner,"
-            self._reveal(event.node, what, known=event.session in self._reference.sessions)
+            self._known(event.session in self._reference.sessions, event, "session {:#x}, open at its owner,", event.session)
