@@ -102,11 +102,13 @@ async def fill(link: Link, frame: bytes = b"x" * 65536) -> int:
         sent += 1
 
 
-async def dial_is_refused(transport: Transport, hello: Hello, refusal: Refusal | None) -> None:
+async def dial_is_refused(transport: Transport, hello: Hello, refusal: Refusal | None, *, by_us: bool = False) -> None:
+    """by_us: it was the dialling end that did not like the answer."""
     with pytest.raises(LinkError) as caught:
         await transport.dial(2, hello)
     assert caught.value.refused, caught.value
     assert caught.value.refusal is refusal, caught.value
+    assert caught.value.by_us is by_us, caught.value
 
 
 # --- stories ---------------------------------------------------------------------------------------------------------
@@ -298,7 +300,7 @@ async def versions_that_overlap_are_enough(make_pair: MakePair) -> None:
 
 async def who_answers_must_be_who_was_dialled(make_pair: MakePair) -> None:
     async with make_pair(QUICK, QUICK) as (first, second), serving(second, attrs.evolve(TWO, node_id=3)):
-        await dial_is_refused(first, ONE, Refusal.NOT_THE_DIALLED_NODE)
+        await dial_is_refused(first, ONE, Refusal.NOT_THE_DIALLED_NODE, by_us=True)
 
 
 async def an_earlier_start_of_a_storage_is_refused_for_ever(make_pair: MakePair) -> None:
@@ -320,7 +322,24 @@ async def an_earlier_start_that_answers_is_refused_too(make_pair: MakePair) -> N
         async with serving(second):
             (await first.dial(2, ONE)).close()
         async with serving(second, attrs.evolve(TWO, incarnation=19)):
-            await dial_is_refused(first, ONE, Refusal.STALE_INCARNATION)
+            await dial_is_refused(first, ONE, Refusal.STALE_INCARNATION, by_us=True)
+
+
+async def who_listens_is_asked_at_each_handshake(make_pair: MakePair) -> None:
+    """I-6: a storage may be renewed while its node listens; links that are up stay."""
+    says = [TWO]
+    async with make_pair(QUICK, QUICK) as (first, second), trio.open_nursery() as nursery:
+        accepted = Accepted()
+        await nursery.start(partial(second.serve, lambda: says[-1], lambda _: True, accepted))
+        before = await first.dial(2, ONE)
+        says.append(attrs.evolve(TWO, storage_id=b"r" * 16, incarnation=1))
+        after = await first.dial(2, ONE)
+        assert [link.remote.storage_id for link in (before, after)] == [TWO.storage_id, b"r" * 16]
+        await before.send(b"still up")
+        assert await (await accepted.next()).receive() == [b"still up"]
+        for link in (before, after, *accepted.links):
+            link.close()
+        nursery.cancel_scope.cancel()
 
 
 async def who_is_known_is_asked_each_time(make_pair: MakePair) -> None:
@@ -396,6 +415,7 @@ STORIES: tuple[Callable[[MakePair], Awaitable[None]], ...] = (
     who_answers_must_be_who_was_dialled,
     an_earlier_start_of_a_storage_is_refused_for_ever,
     an_earlier_start_that_answers_is_refused_too,
+    who_listens_is_asked_at_each_handshake,
     who_is_known_is_asked_each_time,
     a_dial_says_what_it_is_for,
     links_outlive_the_listener,
