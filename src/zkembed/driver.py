@@ -444,7 +444,7 @@ class Driver:
                 await self.worker.aside(writer.finish)
             finally:
                 writer.abort()
-            records_from = await self.worker.in_order(self.log.purge)
+            records_from = await self._purge()
             if info.zxid in self.log.statistics().snapshots:  # Else a received one has replaced the log meanwhile, this one with it (P-7).
                 self._input(partial(self.replica.snapshot_stored, info, records_from))
         finally:
@@ -454,6 +454,17 @@ class Driver:
         while frozen.merge_step():
             await trio.lowlevel.checkpoint()
         return info.zxid
+
+    async def _purge(self) -> int:
+        """Not a matter of the snapshot any more, which is there: what is live changes, so an error ends the node, whoever asked (P-13)."""
+        try:
+            return await self.worker.in_order(self.log.purge)
+        except StorageError as error:
+            self._spawn(self._fail, error, name="storage")
+            raise
+
+    async def _fail(self, error: StorageError) -> None:
+        raise error
 
     def _load_state(self, effect: LoadState) -> None:
         self._spawn(self._run_load, effect, name="load")
