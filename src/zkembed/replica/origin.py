@@ -26,12 +26,13 @@ _LIMITS = {RejectCode.TOO_LARGE: ErrorCode.TOO_LARGE, RejectCode.MALFORMED: Erro
 
 
 class Origination:
-    """accepting: a leader takes requests, and all that was unresolved has gone out again (Q-4)."""
+    """accepting: a leader takes requests, and all that was unresolved has gone out again (Q-4).  unwatch: forgets a watcher's watches."""
 
-    def __init__(self, shared: Shared, ids: Callable[[], int], window: int) -> None:
+    def __init__(self, shared: Shared, ids: Callable[[], int], window: int, unwatch: Callable[[Watcher], object]) -> None:
         self._shared = shared
         self._ids = ids
         self._window = window
+        self._unwatch = unwatch
         self.accepting = False
         self.touches = Touches()
         self.quorum_seen: float | None = None
@@ -111,6 +112,7 @@ class Origination:
         error: ZkError = session.ended_error(())
         for watcher in [watcher for watcher, owner in self._watch_owner.items() if owner is session]:
             del self._watch_owner[watcher]
+            self._unwatch(watcher)
             self._shared.emit(EndWatcher(watcher, error))
         session.state = SessionState.CLOSED if session.closing else SessionState.EXPIRED
         self._shared.emit(SessionChanged(session, session.state))

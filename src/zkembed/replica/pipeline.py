@@ -150,6 +150,8 @@ class LocalSession:
         """Give the next calls their cseq, as many as the window and ``room`` bytes let, and yield them in order, encoded."""
         while self.queued and len(self.handed) < self._window and room > 0:
             call = self.queued.popleft()
+            if type(call.op) is CloseSession:
+                call.op = CloseSession(self.id, call.op.expired)  # Its creation may have gone out under a fresh id since (S-1).
             call.cseq = self.next_cseq
             self.next_cseq += 1
             self.handed.append(call)

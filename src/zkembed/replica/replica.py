@@ -60,7 +60,7 @@ class Replica:
         self.watches = Watches()
         self._shared = Shared(peer, tree, identity, limits)
         self._applier = Applier(self._shared, chain, snapshot_every, self._applied, self._jumped)
-        self._origin = Origination(self._shared, ids, window)
+        self._origin = Origination(self._shared, ids, window, self.watches.remove)
         self._apply_slice = apply_slice
         self._serving: zab.Serving | None = None
         self._leadership: Leadership | None = None

@@ -14,6 +14,9 @@ from typing import Any, ClassVar
 from .history import Event, History
 from .reference import Reference
 
+IDS = tuple(f"{group}{number}" for group, count in zip("ADSEWLV", (12, 5, 8, 5, 3, 3, 7), strict=True) for number in range(1, count + 1))
+"""Every invariant of docs/invariants.md, by its id."""
+
 
 class Violation(AssertionError):
     """id: of the invariant.  nodes: those concerned, for the story."""

@@ -1,7 +1,7 @@
 """Who brings the faults: a plan drawn from the seed, each fault with a chance of its own, so that leaving one out changes no other.
 
-A budget keeps runs honest: at most a minority of the voters has lost *synced* data at any moment (docs/invariants.md). A fault that would go beyond
-it, or finds nobody to happen to, does not happen.
+A budget keeps runs honest: at most a minority of the voters has lost *synced* data at any moment (docs/invariants.md). A fault that
+would go beyond it, or finds nobody to happen to, does not happen.
 """
 
 from __future__ import annotations
@@ -67,8 +67,7 @@ class Nemesis:
         if self._calm:
             return
         rng = Random(f"zkembed fault {self._world.options.seed} {planned.index} in detail")
-        node, detail = _HAPPEN[planned.kind](self, rng)
-        if detail:
+        if _HAPPEN[planned.kind](self, rng):
             self.happened[planned.kind] += 1
 
     def _tell(self, kind: str, node: int, detail: str) -> None:
@@ -87,6 +86,7 @@ class Nemesis:
         return rng.choice(nodes) if nodes else 0
 
     def _pair(self, rng: Random) -> tuple[int, int]:
+        """Two nodes; (0, 0) where there is but one."""
         ids = list(self._world.nodes)
         if len(ids) < 2:
             return 0, 0
@@ -119,148 +119,154 @@ class Nemesis:
 
     # --- processes
 
-    def _kill(self, rng: Random, kind: str = "kill") -> tuple[int, str]:
+    def _kill(self, rng: Random, kind: str = "kill") -> bool:
         node = self._running(rng)
         if not node:
-            return 0, ""
+            return False
         down, silent = rng.choice(DOWN_S), kind == "power" and rng.random() < 0.7
         self._tell(kind, node, f"for {down} s")
         self._world.crash(node, power=kind == "power", silent=silent)
         self._later(down, lambda: self._start(node))
-        return node, kind
+        return True
 
-    def _power(self, rng: Random) -> tuple[int, str]:
+    def _power(self, rng: Random) -> bool:
         return self._kill(rng, "power")
 
-    def _lights_out(self, rng: Random) -> tuple[int, str]:
+    def _lights_out(self, rng: Random) -> bool:
         self._tell("lights-out", 0, "all")
         for node in list(self._world.nodes):
             if self._world.nodes[node].up:
                 self._world.crash(node, power=True, silent=True)
             self._later(rng.choice(DOWN_S), lambda node=node: self._start(node))  # type: ignore[misc]
-        return 0, "all"
+        return True
 
-    def _leave(self, rng: Random) -> tuple[int, str]:
+    def _leave(self, rng: Random) -> bool:
         node = self._running(rng)
         if not node:
-            return 0, ""
+            return False
         down = rng.choice(DOWN_S)
         self._tell("leave", node, f"for {down} s")
-        self._world.leave(node, lambda: self._later(down, lambda: self._start(node)))
-        return node, "leave"
+        self._world.leave(node, lambda: self._after_leave(node, down))
+        return True
 
-    def _pause(self, rng: Random) -> tuple[int, str]:
+    def _after_leave(self, node: int, down: float) -> None:
+        if self._calm and node in self._world.core:
+            self._start(node)
+        else:
+            self._later(down, lambda: self._start(node))
+
+    def _pause(self, rng: Random) -> bool:
         node = self._running(rng)
         if not node:
-            return 0, ""
+            return False
         duration = rng.choice(PAUSE_S)
         self._tell("pause", node, f"{duration} s")
         self._world.pause(node, duration)
-        return node, "pause"
+        return True
 
     # --- disks
 
-    def _wipe(self, rng: Random) -> tuple[int, str]:
+    def _wipe(self, rng: Random) -> bool:
         node = rng.choice(list(self._world.nodes))
         if not self._may_harm(node):
-            return 0, ""
+            return False
         down = rng.choice(DOWN_S)
         self._tell("wipe", node, f"back after {down} s")
         if self._world.nodes[node].up:
             self._world.crash(node, power=True)
         self._world.wipe(node)
         self._later(down, lambda: self._start(node))
-        return node, "wipe"
+        return True
 
-    def _bit_flip(self, rng: Random) -> tuple[int, str]:
+    def _bit_flip(self, rng: Random) -> bool:
         node = rng.choice(list(self._world.nodes))
         if not self._may_harm(node):
-            return 0, ""
+            return False
         down, power = rng.choice(DOWN_S), rng.random() < 0.5
         if self._world.nodes[node].up:
             self._world.crash(node, power=power)
         self._later(down, lambda: self._start(node))
         place = self._disk(node).flip()
         if not place:
-            return 0, ""
+            return False
         self._tell("bit-flip", node, place)
-        return node, place
+        return True
 
-    def _disk_error(self, rng: Random) -> tuple[int, str]:
+    def _disk_error(self, rng: Random) -> bool:
         node = self._running(rng)
         if not node:
-            return 0, ""
+            return False
         steps = rng.randint(1, 20)
         self._tell("disk-error", node, f"after {steps} steps")
         self._disk(node).fail_soon(steps)
         self._come_back(node, rng)
-        return node, "disk-error"
+        return True
 
-    def _disk_full(self, rng: Random) -> tuple[int, str]:
+    def _disk_full(self, rng: Random) -> bool:
         node = self._running(rng)
         if not node:
-            return 0, ""
+            return False
         room = rng.choice([0, 200, 3000])
         self._tell("disk-full", node, f"room for {room} bytes")
         disk = self._disk(node)
         disk.fill(room)
         self._later(rng.choice(BROKEN_S), disk.empty_out)
         self._come_back(node, rng, rng.choice(BROKEN_S) + max(BROKEN_S))
-        return node, "disk-full"
+        return True
 
     def _come_back(self, node: int, rng: Random, after: float = 0.0) -> None:
         """Whoever looks after the machine starts a process that a bad disk has stopped."""
         self._later(after + rng.choice(DOWN_S), lambda: self._start(node))
 
-    def _disk_slow(self, rng: Random) -> tuple[int, str]:
+    def _disk_slow(self, rng: Random) -> bool:
         node = rng.choice(list(self._world.nodes))
         delay, duration = rng.choice([0.01, 0.1, 0.5, 1.0]), rng.choice(BROKEN_S)
         self._tell("disk-slow", node, f"{delay} s an operation, for {duration} s")
         disk = self._disk(node)
         disk.delay = delay
         self._later(duration, lambda: setattr(disk, "delay", self._world.disk_delay))
-        return node, "disk-slow"
+        return True
 
-    def _disk_stuck(self, rng: Random) -> tuple[int, str]:
+    def _disk_stuck(self, rng: Random) -> bool:
         node = rng.choice(list(self._world.nodes))
         duration = rng.choice(PAUSE_S)
         self._tell("disk-stuck", node, f"{duration} s")
         self._disk(node).hold = True
         self._later(duration, lambda: self._world.release_disk(node))
-        return node, "disk-stuck"
+        return True
 
     # --- links
 
-    def _cut(self, rng: Random, *, both: bool = True) -> tuple[int, str]:
+    def _cut(self, rng: Random, *, both: bool = True) -> bool:
         one, other = self._pair(rng)
         if not one:
-            return 0, ""
+            return False
         duration = rng.choice(BROKEN_S)
         kind = "cut" if both else "one-way"
         self._tell(kind, one, f"to {other}, for {duration} s")
         self._world.cut(one, other, both=both)
         self._later(duration, lambda: self._world.heal(one, other))
-        return one, kind
+        return True
 
-    def _one_way(self, rng: Random) -> tuple[int, str]:
+    def _one_way(self, rng: Random) -> bool:
         return self._cut(rng, both=False)
 
-    def _partition(self, rng: Random) -> tuple[int, str]:
+    def _partition(self, rng: Random) -> bool:
         ids = list(self._world.nodes)
         if len(ids) < 2:
-            return 0, ""
+            return False
         rng.shuffle(ids)
         size = rng.randint(1, len(ids) - 1)
         duration = rng.choice(BROKEN_S)
         self._tell("partition", 0, f"{sorted(ids[:size])} from {sorted(ids[size:])}, for {duration} s")
         self._world.partition(ids[:size], ids[size:])
         self._later(duration, self._world.heal_all)
-        return 0, "partition"
+        return True
 
-    def _ring(self, rng: Random) -> tuple[int, str]:
+    def _ring(self, rng: Random) -> bool:
         ids = list(self._world.nodes)
         if len(ids) < 3:
-            return 0, ""
+            return False
         rng.shuffle(ids)
         duration = rng.choice(BROKEN_S)
         self._tell("ring", 0, f"{ids}, for {duration} s")
@@ -272,83 +278,81 @@ class Nemesis:
                 if distance > reach:
                     self._world.cut(one, ids[to])
         self._later(duration, self._world.heal_all)
-        return 0, "ring"
+        return True
 
-    def _break(self, rng: Random) -> tuple[int, str]:
+    def _break(self, rng: Random) -> bool:
         one, other = self._pair(rng)
         if not one:
-            return 0, ""
+            return False
         self._tell("break", one, f"with {other}")
         self._world.drop_links(one, other)
-        return one, "break"
+        return True
 
-    def _slow_link(self, rng: Random) -> tuple[int, str]:
+    def _slow_link(self, rng: Random) -> bool:
         one, other = self._pair(rng)
         if not one:
-            return 0, ""
+            return False
         slowest, duration = rng.choice([0.05, 0.5]), rng.choice(BROKEN_S)
         self._tell("slow-link", one, f"to {other}, up to {slowest} s, for {duration} s")
         slow = self._world.network.slow
         slow[one, other] = (0.0, slowest)
         self._later(duration, lambda: slow.pop((one, other), None))
-        return one, "slow-link"
+        return True
 
-    def _garbage(self, rng: Random) -> tuple[int, str]:
+    def _garbage(self, rng: Random) -> bool:
         one, other = self._pair(rng)
         if not one or not self._world.network.garble(one, other, rng):
-            return 0, ""
+            return False
         self._tell("garbage", one, f"to {other}")
-        return one, "garbage"
+        return True
 
     # --- clocks
 
-    def _clock_rate(self, rng: Random) -> tuple[int, str]:
+    def _clock_rate(self, rng: Random) -> bool:
         node = rng.choice(list(self._world.nodes))
         rate = rng.uniform(0.95, 1.05)
         self._tell("clock-rate", node, f"{rate:.3f}")
         self._world.nodes[node].clock.set_rate(rate, self._world.now)
-        return node, "clock-rate"
+        return True
 
-    def _clock_halt(self, rng: Random) -> tuple[int, str]:
+    def _clock_halt(self, rng: Random) -> bool:
         node = self._running(rng)
         if not node:
-            return 0, ""
+            return False
         duration = rng.choice(PAUSE_S)
         self._tell("clock-halt", node, f"{duration} s")
-        world = self._world
-        world.at(duration, lambda: world.nodes[node].clock.lose(duration, world.now))
-        world.pause(node, duration)
-        return node, "clock-halt"
+        self._world.sleep(node, duration)
+        return True
 
-    def _wall_clock(self, rng: Random) -> tuple[int, str]:
+    def _wall_clock(self, rng: Random) -> bool:
         node = rng.choice(list(self._world.nodes))
         years = rng.choice([-30, -1, 1, 200])
         self._tell("wall-clock", node, f"{years} years")
         self._world.wall_offset[node] = years * YEAR_S
-        return node, "wall-clock"
+        return True
 
     # --- rare branches
 
-    def _snapshot(self, rng: Random) -> tuple[int, str]:
+    def _snapshot(self, rng: Random) -> bool:
         node = self._running(rng)
         if not node:
-            return 0, ""
+            return False
         self._tell("snapshot", node, "now")
         self._world.app(node).take_snapshot_soon()
-        return node, "snapshot"
+        return True
 
-    def _resync(self, rng: Random) -> tuple[int, str]:
+    def _resync(self, rng: Random) -> bool:
         world = self._world
         followers = [node.id for node in world if node.up and world.now >= node.blocked_until and node.peer.role is Role.FOLLOWING]
         if not followers:
-            return 0, ""
+            return False
         node = rng.choice(followers)
         self._tell("resync", node, "asked for")
         world.call(node, lambda peer: peer.resync())
-        return node, "resync"
+        return True
 
 
-_HAPPEN: dict[str, Callable[[Nemesis, Random], tuple[int, str]]] = {
+_HAPPEN: dict[str, Callable[[Nemesis, Random], bool]] = {
     "kill": Nemesis._kill,
     "power": Nemesis._power,
     "lights-out": Nemesis._lights_out,

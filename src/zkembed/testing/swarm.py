@@ -1,7 +1,7 @@
 """What a seed decides before a run begins: the shape of the ensemble, its knobs, and which faults are tried (swarm testing).
 
-Each run leaves some kinds of faults out: what is never disturbed hides nothing behind another fault, and long undisturbed stretches reach states
-that constant noise prevents.
+Each run leaves some kinds of faults out: one fault hides what another would have shown, and long undisturbed stretches reach states that
+constant noise prevents.
 """
 
 from __future__ import annotations

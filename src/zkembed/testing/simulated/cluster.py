@@ -40,12 +40,14 @@ from ...zab.effects import (
 )
 from ...zab.peer import Peer
 from ...zab.settings import Settings
+from ..checkers import Violation
 from ..history import History
 from .disk import SimDisk
 from .judge import Judge
 from .network import Network
 from .node import App, Machine, SimNode
 
+AT_ONCE_MAX = 100_000
 DISK_OPS = frozenset({Append, SetEpochs, Truncate, BeginInstall, InstallChunk, InstallRecords, CommitInstall, AbortInstall, Seal})
 
 
@@ -80,6 +82,7 @@ class Cluster:
         self.trace_crc = 0
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
+        self._at_once = 0
         self.addresses = {node_id: f"node-{node_id}" for node_id in range(1, n + 1)}
         self.nodes = {node_id: SimNode(self, node_id) for node_id in self.addresses}
         if start:
@@ -126,7 +129,12 @@ class Cluster:
                 assert not must, f"seed {self.seed}: {limit} s passed; {list(self)}\n{self.story(400)}"
                 return limit
             time, _, event = heapq.heappop(self._events)
-            self.now = max(self.now, time)
+            if time > self.now:
+                self.now = time
+                self._at_once = 0
+            self._at_once += 1
+            if self._at_once > AT_ONCE_MAX:
+                raise Violation("V5", f"time stands still: {AT_ONCE_MAX} events at {self.now}; {list(self)}")
             event()
         return self.now - begin
 
@@ -220,6 +228,19 @@ class Cluster:
         self.note(f"pause {duration}", node_id)
         life = node.life
         self.at(duration, lambda: self._resume(node, life))
+
+    def sleep(self, node_id: int, duration: float) -> None:
+        """The machine sleeps: its process does not run, and its clock stands still. A clock that goes back there is none."""
+        node, life, until = self.nodes[node_id], self.nodes[node_id].life, self.now + duration
+        if self.now < node.blocked_until:
+            return
+
+        def wake() -> None:
+            if node.life == life and node.blocked_until == until:
+                node.clock.lose(duration, self.now)
+
+        self.at(duration, wake)
+        self.pause(node_id, duration)
 
     def _resume(self, node: SimNode, life: int) -> None:
         if node.life == life and node.app is not None and self.now >= node.blocked_until:

@@ -274,13 +274,12 @@ class Judge:
         if not fits:
             self._fail("A8", f"node {node.id} says {message} with {epochs} and a log up to {to_hex(end)}", node.id)
 
-    def arrived(self, source: SimNode, target: SimNode, messages: Iterable[Message]) -> None:
-        """Messages are about to be handed to ``target``: acknowledgements are counted a second time, for A10."""
+    def arrived(self, voter: Voter, target: SimNode, messages: Iterable[Message]) -> None:
+        """Messages of ``voter`` are about to be handed to ``target``: acknowledgements are counted a second time, for A10."""
         for message in messages:
             if type(message) is Ack or type(message) is AckNewLeader:
                 zxid = message.zxid if type(message) is Ack else message.cut  # type: ignore[union-attr]
                 acked = self._acked.setdefault((target.id, target.life, message.epoch), {})
-                voter = (source.id, source.disk.storage_id)
                 acked[voter] = max(acked.get(voter, EMPTY), zxid)
 
     def started(self, node: SimNode) -> None:

@@ -56,6 +56,7 @@ class Connection:
     pipes: dict[int, Pipe]
     open_at: set[int]
     lives: dict[int, int]
+    storages: dict[int, bytes]
 
 
 class Network:
@@ -140,7 +141,14 @@ class Network:
             target.id: Pipe(target.id, node.id, links[node.id], ready_at=world.now),
         }
         connection = Connection(
-            effect.purpose, node.id, target.id, links, pipes, {node.id, target.id}, {node.id: life, target.id: target.life}
+            effect.purpose,
+            node.id,
+            target.id,
+            links,
+            pipes,
+            {node.id, target.id},
+            {node.id: life, target.id: target.life},
+            {node.id: node.disk.storage_id, target.id: target.disk.storage_id},
         )
         self._connections[node.id, links[node.id]] = connection
         self._connections[target.id, links[target.id]] = connection
@@ -151,7 +159,7 @@ class Network:
     def _give_link(self, connection: Connection, node: SimNode, other: SimNode, *, outbound: bool) -> None:
         if node.id not in connection.open_at and not outbound:
             return
-        storage_id, incarnation = other.disk.storage_id, other.disk.incarnation
+        storage_id, incarnation = connection.storages[other.id], other.disk.incarnation
         link = connection.links[node.id]
         self._world.give(
             node,
@@ -224,7 +232,7 @@ class Network:
             arrived.extend(decode_frame(frame) if isinstance(frame, bytes) else frame)
         if arrived and target.life == connection.lives[pipe.target]:
             link = pipe.target_link
-            world.judge.arrived(world.nodes[pipe.source], target, arrived)
+            world.judge.arrived((pipe.source, connection.storages[pipe.source]), target, arrived)
             world.step(target, *[_receive(link, message) for message in arrived])
         if pipe.frames:
             return

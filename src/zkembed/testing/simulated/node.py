@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .cluster import Cluster
 
 CLUSTER = "simulated"
+RESOLUTION_S = 1e-6
 
 
 class Machine(Protocol):
@@ -170,8 +171,11 @@ class NodeClock:
         return self._local + (now - self._since) * self.rate
 
     def world(self, local: float, now: float) -> float:
-        """When this clock will show ``local``."""
-        return now + (local - self.local(now)) / self.rate if local != float("inf") else local
+        """When this clock will show ``local``, for sure: never so near that rounding could bring it there too early."""
+        if local == float("inf"):
+            return local
+        ahead = (local - self.local(now)) / self.rate
+        return now + (max(ahead, RESOLUTION_S) if ahead > 0 else ahead)
 
     def set_rate(self, rate: float, now: float) -> None:
         self._local, self._since, self.rate = self.local(now), now, rate
