@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import strategies as st
 
 from zkembed.tree.ops import (
@@ -19,7 +21,9 @@ from zkembed.tree.ops import (
     SetData,
     ZnodeOp,
 )
+from zkembed.tree.path import RESERVED, ROOT, SEQUENCE_DIGITS
 from zkembed.tree.results import ErrorCode
+from zkembed.tree.tree import Tree
 
 from .helpers import STORAGE, Scene
 
@@ -81,3 +85,43 @@ def play(scene: Scene, step: Step) -> object:
     cseq = max(1, entry.last_cseq + 1 + skew)
     op: Op = CloseSession(session, expired=False) if isinstance(what, str) else what
     return scene.send(session, cseq, max(1, cseq - kept), op)
+
+
+# --- long histories, where znodes grow old ----------------------------------------------------------------------------
+
+
+def draw_op(rng: Random, tree: Tree) -> ZnodeOp:
+    """One that mostly meets something: a path that exists, its version, the zxid that made it."""
+    known = [path for path, _ in tree.items() if path != ROOT and not path.startswith(RESERVED)] or ["/a"]
+    path = rng.choice(known)
+    node = tree.get(path)
+    below = "/" + rng.choice("abc") if path.count("/") < 4 else ""
+    version = None if node is None or rng.random() < 0.4 else node.version - (rng.random() < 0.1)
+    data = rng.randbytes(rng.randrange(3))
+    match rng.randrange(10):
+        case 0 | 1:
+            return Create(path + below, data, rng.random() < 0.3, rng.random() < 0.4, rng.random() < 0.3)
+        case 2:
+            return Create("/" + rng.choice("abcd"), data)
+        case 3 | 4 | 5:
+            return SetData(path, data, None if version == -1 else version)
+        case 6:
+            return Delete(path, None if version == -1 else version, rng.random() < 0.3)
+        case 7:
+            stem = path[:-SEQUENCE_DIGITS] if path[-SEQUENCE_DIGITS:].isdigit() and len(path) > SEQUENCE_DIGITS + 1 else path
+            kinds: list[ZnodeOp] = [Ensure(path + below), CheckAbsent(path + below), DeleteOwn(stem)]
+            return rng.choice(kinds)
+        case _:
+            czxid = None if node is None else rng.choice([None, None, node.czxid, node.czxid, node.mzxid])
+            return Check(path, None if version == -1 else version, czxid, rng.choice([None, 0, 1]))
+
+
+def draw_step(rng: Random, tree: Tree) -> Step:
+    """Like ``steps``, but most of them happen."""
+    what: Op | str = draw_op(rng, tree)
+    if rng.random() < 0.15:
+        what = Multi(tuple(draw_op(rng, tree) for _ in range(rng.randrange(5))))
+    elif rng.random() < 0.05:
+        others: list[Op | str] = ["open", "expire", "close", "incarnations", "epoch", "garbage", Fail(ErrorCode.TOO_LARGE)]
+        what = rng.choice(others)
+    return rng.choice(SESSIONS), rng.choice([0] * 12 + [-2, -1, 1]), rng.randrange(4), what
