@@ -270,12 +270,16 @@ async def test_a_wiped_member_serves_without_a_vote_and_gets_it_back(autojump_cl
         wiped, other = sorted(others(ensemble, leader))
         await ensemble.zk(leader).create("/a", b"1")
         ensemble.crash(wiped)
+        before = (await ensemble.zk(other).get("/zookeeper/config")).data
         async with ensemble.zk(other).watch("/zookeeper/config") as changes:
             await ensemble.restart(wiped, wipe=True)
             assert (await ensemble.zk(wiped).get("/a")).data == b"1"
             assert await can_write(ensemble, wiped)
             with trio.fail_after(10):
                 await anext(changes)
+        after = (await ensemble.zk(wiped).get("/zookeeper/config")).data
+        assert before.rsplit(b"version=")[0] == after.rsplit(b"version=")[0], "the same members"
+        assert before != after, "of a later version"
         assert ensemble.zk(wiped).node.statistics().has_vote
         assert ensemble.zk(wiped).node.statistics().vote_reason == ""
         ensemble.crash(other)
