@@ -311,7 +311,7 @@ class Nemesis:
     def _clock_rate(self, rng: Random) -> bool:
         node = rng.choice(list(self._world.nodes))
         rate = rng.uniform(0.95, 1.05)
-        self._tell("clock-rate", node, f"{rate:.3f}")
+        self._tell("clock-rate", node, f"{rate:.9f}")
         self._world.nodes[node].clock.set_rate(rate, self._world.now)
         return True
 

@@ -8,12 +8,12 @@ from typing import Any, Protocol, cast
 
 from attrs import frozen
 
-from ...codec import decode_prefix
 from ...durable import SnapshotInfo
 from ...errors import CorruptLogError, DecodeError, StorageError
 from ...log.base import SnapshotWriter
 from ...replica import effects as replica
 from ...replica.pipeline import LocalSession
+from ...tree.codec import Entry
 from ...tree.freeze import Freeze
 from ...tree.ops import CloseSession, OpLimits
 from ...tree.tree import Applied as TreeApplied
@@ -124,17 +124,23 @@ class ProductionApp(ReplicaApp):
                 judge.effect(node, effect)
             elif kind is zab.SessionsTouched:
                 self._touched(effect.sessions, "touch")  # type: ignore[union-attr]
-            elif kind is zab.RequestsArrived:
-                self._touched(_sessions_of(effect.entries), "touch")  # type: ignore[union-attr]
             elif kind is zab.Append and node.peer.role is zab.Role.LEADING:
                 self._proposed(effect)
         return effects
 
     def _proposed(self, effect: Any) -> None:
+        """A request that is proposed touches its session (S-4)."""
+        sessions = []
         for record in effect.records:
-            op = getattr(record.decoded, "op", None)
-            if type(op) is CloseSession and op.expired:
-                self.history.record(Expiring(self._now, self.node.id, self.node.life, op.session, record.zxid))
+            entry = record.decoded
+            if type(entry) is not Entry:
+                continue
+            if type(entry.op) is CloseSession and entry.op.expired:
+                self.history.record(Expiring(self._now, self.node.id, self.node.life, entry.op.session, record.zxid))
+            elif entry.cseq:
+                sessions.append(entry.session)
+        if sessions:
+            self._touched(tuple(dict.fromkeys(sessions)), "touch")
 
     # --- effects that are not network or disk
 
@@ -241,14 +247,3 @@ class ProductionApp(ReplicaApp):
 
 _INTERNAL = frozenset({zab.Deliver, zab.LoadSnapshot, zab.RoleChanged, zab.Serving, zab.ServingEnded})
 
-
-def _sessions_of(entries: tuple[bytes, ...]) -> tuple[int, ...]:
-    sessions = []
-    for entry in entries:
-        try:
-            values = decode_prefix(entry)
-        except DecodeError:
-            continue
-        if type(values) is list and values and type(values[0]) is int and type(values[1]) is int and values[1]:
-            sessions.append(values[0])
-    return tuple(dict.fromkeys(sessions))
