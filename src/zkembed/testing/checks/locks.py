@@ -112,6 +112,9 @@ class LockChecker(Checker):
         for path, contest in self._contests.items():
             queue = [f"{path}/{name}" for name in self._reference.children_at(path, zxid) if _CONTENDER.fullmatch(name)]
             queue.sort(key=_number)
+            # An empty queue is a verdict as well: nobody was left behind, nobody waits.
+            self.judged["L2"] += 1
+            self.judged["L3"] += 1
             for znode in queue:
                 self._judge_orphan(contest, znode, zxid, applied)
             self._judge_waiting(path, contest, queue, applied)
@@ -122,7 +125,6 @@ class LockChecker(Checker):
         owner = None if made is None else self._book.owners.get(made.owner)
         if owner is None or owner.node not in applied or not self._book.alive(owner.node, owner.life):
             return
-        self.judged["L2"] += 1
         seen = contest.contenders.get(znode)
         if seen is None or seen.state in ("released", "gave up"):
             what = "nobody has ever named it" if seen is None else f"it was {seen.state} at {seen.t:.3f}"
@@ -133,7 +135,6 @@ class LockChecker(Checker):
         for znode, seen in contest.contenders.items():
             if seen.state != "waits" or seen.node not in applied or not self._lives(seen):
                 continue
-            self.judged["L3"] += 1
             if znode not in queue:
                 self.fail("L3", f"{_name(seen)} waits for {path}, and its znode is gone", seen.node)
             elif znode == queue[0]:
