@@ -260,6 +260,7 @@ class Simulation(Cluster):
         core = self.core = self._choose_core(rng)
         self.nemesis.rest()
         self._heal(core)
+        self._set_apart([node_id for node_id in self.nodes if node_id not in core], core, rng)
         self.history.record(Calm(self.now, 0, 0, core))
         self.note(f"CALM, core {core}")
         leader = self._await_leader(core)
@@ -289,8 +290,19 @@ class Simulation(Cluster):
                 if one < other:
                     self.heal(one, other)
 
+    def _set_apart(self, outside: list[int], core: tuple[int, ...], rng: Random) -> None:
+        """Who is not in the core is down, cut off, deaf or mute. (A node that a part of the core reaches could lead, for that part.)"""
+        for node_id in outside:
+            how = rng.choice(["cut off", "deaf", "mute"])
+            self.marks[f"outside: {how if self.nodes[node_id].up else 'down'}"] += 1
+            for member in core:
+                if how != "mute":
+                    self.cut(member, node_id, both=False)
+                if how != "deaf":
+                    self.cut(node_id, member, both=False)
+
     def _leader_of(self, core: tuple[int, ...]) -> int | None:
-        """Who leads, if every core node serves under it; it may stand outside, whole and connected."""
+        """Who leads, if every core node serves under it."""
         if not all(self.nodes[id].up and self.app(id).replica.serving for id in core):
             return None
         leaders = {(self.nodes[id].peer.leader_id, self.nodes[id].peer.epoch) for id in core}
