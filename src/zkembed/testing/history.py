@@ -45,8 +45,9 @@ class Invoke(NamedTuple):
 class Return(NamedTuple):
     """The end of a call; exactly one for each Invoke, unless its process died or it was still running at the run's end.
 
-    status: "ok" (value: the result), "error" (value: see ``plain_error``), "unknown" (it may have happened, or still happen),
+    status: "ok", "error" (value: see ``plain_error``), "unknown" (it may have happened, or still happen),
     "not done" (it has not happened and never will).
+    value: of get ``(data, stat)``, of exists a stat or None, of children the names, of a write see ``plain_answer``.
     session, cseq, zxid: of a write that has an entry, else 0 (cseq is 0 too where the client cannot know it).
     applied: of a read or sync, the zxid of the state it is answered from (a sync's: the barrier reached); of a write 0.
     """
@@ -171,7 +172,10 @@ class Crashed(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Something was done to the world. kind: name of a fault.  node: 0 where it concerns more than one."""
+    """Something was done to the world. kind: name of a fault.  node: 0 where it concerns more than one.
+
+    Checkers read those after which leases promise nothing, or deadlines come sooner: see ``checks.pauses``.
+    """
 
     t: float
     node: int

@@ -6,7 +6,7 @@ from bisect import bisect_left
 
 from ...zxid import to_hex
 from ..checkers import Checker
-from ..history import Committed, Plain, Return
+from ..history import Committed, Invoke, Plain, Return
 from ..reference import Entry
 from .book import CLOSE, Book, Call, Client
 
@@ -24,7 +24,7 @@ class RequestChecker(Checker):
         self._last_returned: dict[int, int] = {}
         # Of each client, its calls whose number is known: places in its order, and those numbers.
         self._numbered: dict[int, tuple[list[int], list[int]]] = {}
-        self._on = {Committed: self._committed, Return: self._return}
+        self._on = {Committed: self._committed, Invoke: self._invoke, Return: self._return}
 
     # --- events -------------------------------------------------------------------------------------------------------
 
@@ -40,6 +40,10 @@ class RequestChecker(Checker):
             del self._unknown[entry.session, entry.cseq]
             call.entry = entry
             self._judge_time(call, entry)
+
+    def _invoke(self, event: Invoke) -> None:
+        if self._book.calls[event.id].invokes > 1:
+            self.fail("S4", f"call {event.id} was invoked twice", event.node)
 
     def _return(self, event: Return) -> None:
         call = self._book.calls.get(event.id)
