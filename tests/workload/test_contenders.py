@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from zkembed.testing.history import Fault, GuardedWrite, Invoke, LockSeen
 from zkembed.testing.workload.client import Client
-from zkembed.testing.workload.contender import CONTENDER, Contender, Plan
+from zkembed.testing.workload.contender import CONTENDER
 from zkembed.testing.workload.line import Line
+from zkembed.testing.workload.tenure import Plan, Tenure
 from zkembed.tree.ops import Delete
 
 from .worlds import WorkedWorld
@@ -19,7 +20,7 @@ def opened(world: WorkedWorld, node: int, timeout: float = 4.0) -> Client:
     return client
 
 
-def contend(world: WorkedWorld, client: Client, plan: Plan, line: Line | None = None, path: str = PATH) -> Contender:
+def contend(world: WorkedWorld, client: Client, plan: Plan, line: Line | None = None, path: str = PATH) -> Tenure:
     return client.host.act(lambda _: world.workload.contend(client, path, line or Line(), plan))
 
 
@@ -107,9 +108,25 @@ def test_H_9_tasks_of_one_session_queue_with_one_znode_but_each_candidate_with_i
         contend(world, client, Plan(hold=0.3, single=False), path="/elections/e0")
     world.run(0.1)
     assert len(client.replica.tree.children("/elections/e0")) == 3
+    world.run_until(lambda: states(world, client).count("released") == 6)
     rests(world)
     holds = [event.token for event in world.seen(LockSeen) if event.state == "holds"]
     assert len(holds) == 6
+
+
+def test_stop_is_the_end_of_a_hold_and_of_a_line() -> None:
+    world = WorkedWorld()
+    client, other = opened(world, 1), opened(world, 2)
+    line = Line()
+    tenures = [contend(world, client, Plan(hold=60.0, pace=30.0), line) for _ in range(3)]
+    wait_state(world, client, "holds")
+    tenures.append(contend(world, other, Plan(hold=60.0, pace=30.0)))
+    wait_state(world, other, "waits")
+    world.workload.stop()
+    world.run(0.5)
+    assert all(tenure.over for tenure in tenures)
+    assert states(world, client) == states(world, other) == ["waits", "holds", "released"]
+    rests(world)
 
 
 def test_a_waiting_contender_whose_znode_was_deleted_queues_anew_and_a_holder_doubts() -> None:

@@ -30,17 +30,22 @@ class Pending(ABC):
     over: it has returned, or nobody waits for it any more.  loose: nothing is built on it, so its caller may give up at any time.
     """
 
-    __slots__ = ("_wake", "client", "id", "loose", "over")
+    __slots__ = ("_wake", "client", "id", "loose", "op", "over")
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.id = client.journal.next_call()
+        self.op: tuple[Plain, ...] = ()
         self.over = False
         self.loose = False
         self._wake: Callable[[], None] | None = None
 
+    def __repr__(self) -> str:
+        return f"<call {self.id}: {' '.join(map(str, self.op[:2]))}>"
+
     def _invoke(self, op: tuple[Plain, ...]) -> None:
         client = self.client
+        self.op = op
         client.journal.record(Invoke(client.journal.now, client.host.id, client.life, self.id, client.number, op))
         client.calls[self.id] = self
 
@@ -78,17 +83,17 @@ class Pending(ABC):
 class Write(Pending):
     """ticket: None if it was refused at the call."""
 
-    __slots__ = ("op", "ticket")
+    __slots__ = ("_op", "ticket")
 
     def __init__(self, client: Client, op: Op) -> None:
         super().__init__(client)
-        self.op = op
+        self._op = op
         self.ticket: Call | None = None
         self._invoke(plain_op(op))
 
     def submit(self) -> None:
         """Raises SessionExpiredError."""
-        self.ticket = self.client.replica.submit(self.client.session, self.op)
+        self.ticket = self.client.replica.submit(self.client.session, self._op)
         self.ticket.waiter = self
 
     def refuse(self, error: ZkError) -> None:

@@ -63,6 +63,9 @@ class Bell:
     def result(self) -> None:
         return None
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
 
 class Sleep(Bell):
     """Rings by itself after some seconds."""
@@ -103,6 +106,10 @@ class Task:
         self.over = True
         self._wait = None
         self._steps.close()
+
+    def __repr__(self) -> str:
+        what = "over" if self.over else "about to go on" if self._woken or self._wait is None else f"at {self._wait!r}"
+        return f"<task {what}>"
 
     def stuck_in(self, kind: type) -> bool:
         """It would go on from such a wait, if only its loop were not blocked."""
