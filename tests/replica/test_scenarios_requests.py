@@ -10,6 +10,7 @@ import pytest
 from zkembed.errors import DataTooLargeError, NodeExistsError, NoNodeError
 from zkembed.tree.ops import Op
 from zkembed.tree.results import public
+from zkembed.tree.watches import WatchMode
 from zkembed.zab import messages as m
 from zkembed.zab.effects import Send
 
@@ -284,3 +285,48 @@ def test_DU_2_after_the_lights_went_out_every_answered_write_is_there_in_whateve
         world.wait_serving()
         world.agree()
         assert {path: data(world.tree(id), path) for id in world.nodes for path in answered} == answered
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("cut_off", ["follower", "leader"])
+def test_SY_17_a_node_cut_off_works_on_its_own_and_invents_no_zxid(cut_off: str, seed: int) -> None:
+    """SY-17 (X-3, S-1, Q-4), ZK-3526: reads go on; new sessions, writes and barriers wait. Nothing of it is in its log, so what it comes
+    back with is a place in the others' history: a follower gets DIFF; a leader loses what it alone had proposed. Each call runs once."""
+    world, leader, follower = up(seed=seed)
+    node = leader if cut_off == "leader" else follower
+    rest = [id for id in world.nodes if id != node]
+    session, other = world.open(node, timeout=40.0), world.open(rest[0], timeout=40.0)
+    world.write(node, session, create("/a", b"before"))
+    world.agree()
+    known = {record.zxid for record in world[node].disk.live.records}
+    headers: list[m.Sync] = []
+
+    def watch(sender: Any, effect: Any) -> None:
+        if sender.id != node and isinstance(effect, Send) and isinstance(effect.message, m.Sync):
+            headers.append(effect.message)
+
+    world.partition([node], rest)
+    calls, opened = [], []
+    for number in range(6):
+        assert world.read(node, world.open(node, wait=False), "/a").settled is True
+        calls += world.submit(node, session, put("/a", b"local %d" % number))
+        opened.append(world.open(node, timeout=40.0, wait=False))
+        world.watch(node, None, "/a", WatchMode.PERSISTENT)
+        world.run(1.0)
+    barrier = world.act(node, lambda replica: replica.sync(session))
+    new = world.wait_leader(*rest)
+    world.write(rest[0], other, create("/meanwhile"))
+    assert not barrier.settled
+    assert not any(call.settled for call in calls)
+    tail = [record.zxid for record in world[node].disk.live.records if record.zxid not in known]
+    assert (tail == []) is (cut_off == "follower"), "only what it had proposed as leader"
+    assert {zxid >> 32 for zxid in tail} <= {max(known) >> 32}
+    world.watchers.append(watch)
+    world.heal_all()
+    assert [world.result(call).version for call in calls] == [1, 2, 3, 4, 5, 6]
+    world.run_until(lambda: barrier.settled and all(each.created for each in opened))
+    expected = m.SyncMode.DIFF if cut_off == "follower" else m.SyncMode.TRUNC
+    assert [(header.mode, header.common) for header in headers] == [(expected, max(known))]
+    world.agree()
+    assert not set(tail) & {record.zxid for record in world[new].disk.live.records}
+    assert data(world.tree(new), "/a") == b"local 5"
