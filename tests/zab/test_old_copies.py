@@ -193,8 +193,11 @@ def test_i_6_a_word_about_another_storage_is_nothing() -> None:
     cluster, _, (b, c) = renewing()
     storage = cluster[b].disk.storage_id
     links = [link.id for link in cluster[b].peer._core.links if link.node_id == c]
-    for message in (Outdated(bytes(16), 99), Outdated(storage, cluster[b].disk.incarnation)):
-        cluster.step(cluster[b], lambda machine, message=message: machine.receive(links[0], message))
+    cluster.step(
+        cluster[b],
+        lambda machine: machine.receive(links[0], Outdated(bytes(16), 99)),
+        lambda machine: machine.receive(links[0], Outdated(storage, cluster[b].disk.incarnation)),
+    )
     cluster.run(1.0)
     assert cluster[b].disk.storage_id == storage
     assert cluster[b].peer.has_vote
