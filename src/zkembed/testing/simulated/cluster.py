@@ -306,9 +306,10 @@ class Cluster:
                 self._execute(node, effect)
                 if node.life != life:
                     return  # A watcher has killed it in the middle.
-            if app.busy:  # The rest comes in a step of its own, behind what has arrived meanwhile.
-                self.at(0.0, lambda: self.give(node, life, lambda _: None))
+            if app.drains_once:
                 break
+        if app.busy:  # The rest comes in a step of its own, behind what has arrived meanwhile.
+            self.at(0.0, lambda: self.give(node, life, lambda _: None))
         if node.halted is None:
             self.judge.after_step(node)
             self._schedule_tick(node)

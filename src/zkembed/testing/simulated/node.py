@@ -58,6 +58,8 @@ class App:
     """
 
     peer_class = Peer
+    drains_once = False
+    """Executing an effect gives the machine no further input: one drain takes all."""
 
     def __init__(self, node: SimNode) -> None:
         self.node = node

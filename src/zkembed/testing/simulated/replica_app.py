@@ -25,6 +25,8 @@ INTERNAL = (zab.Deliver, zab.LoadSnapshot, zab.RoleChanged, zab.Serving, zab.Ser
 class ReplicaApp(App):
     """The production composition in the place of the stand-in; the judge sees what its core delivers."""
 
+    drains_once = True
+
     def __init__(self, node: SimNode) -> None:
         super().__init__(node)
         peer = self.peer
