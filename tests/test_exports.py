@@ -48,7 +48,10 @@ PUBLIC = frozenset((ERRORS + NAMES).split())
 MODULES = {
     "zkembed.abc": ("Log", "RecordReader", "SnapshotReader", "SnapshotWriter", "Transport", "Link", "LinkError"),
     "zkembed.recipes": ("Lock", "Election", "Held"),
-    "zkembed.testing": ("open_ensemble",),
+    "zkembed.testing": (
+        *("open_ensemble", "Ensemble", "CrashedError"),
+        *("check_linearizable", "Linearizability", "Operation", "Recorder", "Model", "SequentialModel", "Register", "KeyValue", "UNKNOWN"),
+    ),
 }
 
 
