@@ -127,6 +127,14 @@ KNOWN: dict[str, tuple[Model[Any, Any, Any], list[Op], bool]] = {
         history((0, 1, (PUT, 1), None), (2, 3, (PUT, 2), None), (4, None, TAKE, None), (6, 7, TAKE, 1)),
         True,
     ),
+    "an unknown call is spared for when it is needed": (
+        Register(0),
+        history(
+            *[(0, None, call, None) for call in ((W, 2), ("cas", 0, 1), ("cas", 1, 2))],
+            *[(1, 2, R, 2), (3, 4, (W, 5), None), (5, 6, R, 2)],
+        ),
+        True,
+    ),
     "nothing happened": (Register(), [], True),
 }
 
