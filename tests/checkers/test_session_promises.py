@@ -170,6 +170,12 @@ def test_e4_an_expiry_too_soon_is_refused() -> None:
         story.expiring(3, 1)
 
 
+def test_e4_the_expiry_of_a_session_that_never_was_is_refused() -> None:
+    story = opened()
+    with broken("E4", "never opened"):
+        story.expiring(3, 7)
+
+
 def test_e4_touches_at_another_leader_do_not_count() -> None:
     """S-3: deadlines are each leader's own."""
     story = opened()

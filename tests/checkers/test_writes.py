@@ -264,6 +264,14 @@ def test_s4_what_ended_as_not_done_is_not_in_c() -> None:
     story.end(calm=False)
 
 
+def test_s4_what_ended_as_not_done_has_no_number_in_c() -> None:
+    story = opened()
+    call = story.invoke(Create("/a", b""))
+    story.do(Create("/a", b""))
+    with broken("S4", "ended as not done, and is in C"):
+        story.answer(call, status="not done", cseq=1)
+
+
 def test_s4_nothing_of_a_session_happens_behind_its_close() -> None:
     """E3 says it of the nodes: the entry is there, and no node executes it."""
     story = opened()
