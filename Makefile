@@ -5,6 +5,10 @@
 
 VENV ?= .venv
 ARGS ?=
+SEEDS ?= 200
+FIRST ?= 0
+NODES ?= 3
+JOBS ?= 1
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -45,6 +49,9 @@ lint: $(STAMPS)/lint ## ruff, mypy --strict, the tests of layers, public names a
 	@echo "lint: ruff format --check" && $(BIN)/ruff format --check $(CHECKED)
 	@echo "lint: mypy" && $(BIN)/mypy
 	@echo "lint: layers, exports, docs" && $(BIN)/python -m pytest -q tests/test_layers.py tests/test_exports.py tests/test_docs.py
+
+simulate: $(STAMPS)/test ## Ensembles from seeds, under faults and in judgement (SEEDS=2000 FIRST=0 NODES=3 JOBS=2, ARGS=--help)
+	@$(BIN)/python -m zkembed.testing.simulate --seeds $(SEEDS) --first $(FIRST) --nodes $(NODES) --jobs $(JOBS) $(ARGS)
 
 bench: $(STAMPS)/test ## The benchmark: one JSON line for each figure
 	@$(BIN)/python benchmarks/run.py $(ARGS)

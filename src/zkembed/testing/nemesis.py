@@ -146,14 +146,15 @@ class Nemesis:
             return False
         down = rng.choice(DOWN_S)
         self._tell("leave", node, f"for {down} s")
-        self._world.leave(node, lambda: self._after_leave(node, down))
+        self._world.leave(node, lambda: self.look_after(node, down))
         return True
 
-    def _after_leave(self, node: int, down: float) -> None:
+    def look_after(self, node: int, after: float = 0.5) -> None:
+        """Whoever looks after the machine starts a process that has ended; at the end of a run in the core only."""
         if self._calm and node in self._world.core:
             self._start(node)
         else:
-            self._later(down, lambda: self._start(node))
+            self._later(after, lambda: self._start(node))
 
     def _pause(self, rng: Random) -> bool:
         node = self._running(rng)

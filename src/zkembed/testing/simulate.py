@@ -131,7 +131,7 @@ def _many(seeds: Sequence[int], args: argparse.Namespace, wishes: dict[str, obje
             for verdict in verdicts:
                 tally.add(verdict)
                 now = time.monotonic()
-                if now - said >= (0.2 if shows else REPORT_S * 5) or tally.runs == len(seeds):
+                if now - said >= (0.2 if shows else REPORT_S) or tally.runs == len(seeds):
                     said = now
                     line = f"{tally.runs}/{len(seeds)} seeds, {tally.runs / (now - began):.1f} a second, {len(tally.failed)} failed"
                     print(f"\r{line}   " if shows else line, end="" if shows else "\n", file=out, flush=True)

@@ -231,9 +231,15 @@ class Simulation(Cluster):
         self._check_bounds()
 
     def _check_halted(self) -> None:
+        """No node stops itself; but one that was made to distrust its state may, once it finds no leader to give it another (B-15)."""
         for node in self:
-            if node.halted is not None:
+            if node.halted is None or not node.up:
+                continue
+            if not (self.nemesis.happened["resync"] and "state" in str(node.halted.error)):
                 raise Violation("section 18", f"node {node.id} has stopped itself: {node.halted.error}", (node.id,))
+            self.marks["halted for its state"] += 1
+            self.crash(node.id, power=False)
+            self.nemesis.look_after(node.id)
 
     def _check_bounds(self) -> None:
         """V5: what queues stays within its named limits."""
@@ -306,7 +312,8 @@ class Simulation(Cluster):
         if not all(self.nodes[id].up and self.app(id).replica.serving for id in core):
             return None
         leaders = {(self.nodes[id].peer.leader_id, self.nodes[id].peer.epoch) for id in core}
-        return min(leaders)[0] if len(leaders) == 1 else None
+        leader, _ = min(leaders)
+        return leader if len(leaders) == 1 and leader in core else None
 
     def _wait(self, what: Callable[[], Any], limit: float) -> bool:
         end = self.now + limit
