@@ -28,9 +28,9 @@ def test_SN_1_a_half_written_snapshot_is_no_snapshot() -> None:
     write_snapshot(log, RECORDS[9])
     writer = log.snapshot_writer(state_at(RECORDS[20]))
     writer.write(b"half")
+    before = [name for name in disk.names() if name.startswith("log-")]
     log.seal()
     disk.kill()
-    before = [name for name in disk.names() if name.startswith("log-")]
     log = small(disk)
     found = open_log(log)
     assert found.snapshot == state_at(RECORDS[9])

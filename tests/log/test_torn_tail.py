@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from zkembed.errors import StorageError
 from zkembed.log.base import Recovered
 from zkembed.log.memory import MemoryLog
 from zkembed.log.segments import parse_segment_name
@@ -113,6 +114,29 @@ def test_a_sealed_batch_is_not_written_again() -> None:
     found, log = start(disk)
     assert not found.notes
     assert len([name for name in disk.names() if parse_segment_name(name)]) == 1
+
+
+@pytest.mark.parametrize(("segment_bytes", "steps"), [(100, 3), (1 << 20, 2)], ids=["in a segment of its own", "behind its batch"])
+def test_a_seal_that_was_in_the_cache_only(segment_bytes: int, steps: int) -> None:
+    """P-10: the process dies within the fsync of a seal; the next one reads it, goes on, and then the power fails. What the seal vouched
+    for is there; that the seal itself is gone, in the midst of the log, is no corruption."""
+    disk = SimulatedDisk()
+    log = MemoryLog(disk, segment_bytes=segment_bytes)
+    open_log(log)
+    log.append(RECORDS[:3])
+    disk.fail_at[disk.steps + steps] = StorageError
+    with pytest.raises(StorageError):
+        log.seal()
+    disk.fail_at.clear()
+    disk.kill()
+    log = MemoryLog(disk, segment_bytes=segment_bytes)
+    open_log(log)
+    log.append(RECORDS[3:5])
+    disk.crash()
+    log = MemoryLog(disk, segment_bytes=segment_bytes)
+    found = open_log(log)
+    assert not found.damage
+    assert everything(log, found) == RECORDS[:5]
 
 
 def test_data_that_looks_like_a_log_is_no_evidence() -> None:

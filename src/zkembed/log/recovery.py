@@ -151,6 +151,8 @@ class _Scan:
         self._notes: list[str] = []
         self._segments: list[Segment] = []
         self._last: tuple[Segment, int, BatchHeader, list[Record]] | None = None
+        # The seal that ends the log, and where; None: it ends with records.
+        self._seal: tuple[Segment, int, BatchHeader] | None = None
 
     # --- walking ---
 
@@ -243,8 +245,10 @@ class _Scan:
         # Whatever was bad before this batch, the log goes on behind it (only below the snapshot can that be).
         self._bad = ""
         self._zxid = header.last
-        if not header.is_seal:
-            self._last = (segment, offset, header, records)
+        if header.is_seal:
+            self._seal = (segment, offset, header)
+        else:
+            self._last, self._seal = (segment, offset, header, records), None
         segment.add(header.prev_zxid, header.last, header.batch_bytes)
         return True
 
@@ -267,7 +271,7 @@ class _Scan:
             if self._zxid is not None:
                 self._notes.append(f"the log ends at {to_hex(zxid)}, before the snapshot at {to_hex(self._base.zxid)}; it is not used")
             self._segments.clear()
-            self._last = None
+            self._last = self._seal = None
             self._records_from = zxid = self._base.zxid
         verdict.damage = self._damage
         if self._vouched > zxid and not verdict.damage:
@@ -281,8 +285,17 @@ class _Scan:
         verdict.zxid, verdict.chain, verdict.records_from = zxid, self._chain, self._records_from
         if self._bad:
             verdict.notes.append(f"cut a torn batch: {self._bad}")
+        self._drop_seal()
         self._set_aside(verdict)
         verdict.segments = [segment for segment in self._segments if segment.end]
+
+    def _drop_seal(self) -> None:
+        """Nothing vouches for a seal at the end, so it may be in the cache only. It must not be listed as part of the log: in a segment
+        that others follow, its loss would look like corruption. What it vouches for the manifest of this start will vouch for."""
+        if self._seal is not None:
+            segment, offset, header = self._seal
+            # Later segments are empty: their first batch would have vouched.
+            self._segments[self._segments.index(segment) :] = [segment.cut(offset, header.prev_zxid)]
 
     def _set_aside(self, verdict: Verdict) -> None:
         """What nothing vouches for, one batch at most, has to be written again (P-10)."""
