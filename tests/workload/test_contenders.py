@@ -188,6 +188,19 @@ def test_S_9_a_frozen_holder_writes_before_it_notices_and_the_resource_refuses_i
     rests(world)
 
 
+def test_a_term_that_was_lost_as_its_body_ended_does_not_cancel_the_next_one() -> None:
+    """The body's pause ends while its loop is blocked, and so does its lease: it ends by itself, and doubt must not reach beyond it."""
+    world = WorkedWorld()
+    node = next(id for id in (1, 2, 3) if id != world.leader())
+    client = opened(world, node, 12.0)
+    contend(world, client, Plan(single=False, hold=5.0, pace=1000.0, terms=2))
+    wait_state(world, client, "holds")
+    world.pause(node, 11.0)
+    world.run(13.0)
+    assert states(world, client) == ["waits", "holds", "doubts", "released", "waits", "holds"]
+    rests(world)
+
+
 def test_L_3_waiters_get_their_turn_when_the_holders_process_dies() -> None:
     world = WorkedWorld()
     clients = [opened(world, node, 3.2) for node in (1, 2, 3)]

@@ -185,22 +185,34 @@ def test_a_watch_stands_in_the_history_before_the_answer_of_its_read_and_its_eve
     assert not client.watches
 
 
-def test_a_watch_that_was_set_and_fired_in_one_step_keeps_that_order() -> None:
-    """The read waits behind a write; a second write of the burst fires what it set."""
+def test_a_watch_that_is_set_and_fires_in_one_step_is_written_down_when_it_is_set() -> None:
+    """A write fires one watch; the read behind it sets another; the write behind that fires it. Events are told at the end of the step."""
     world = WorkedWorld()
     client = opened(world, 2)
-    watch = RecordedWatch(client, "/a", WatchMode.DATA)
+    first, second = RecordedWatch(client, "/a", WatchMode.EXISTS), RecordedWatch(client, "/a", WatchMode.DATA)
+    world.hosts[2].act(lambda _: client.read("exists", "/a", first))
 
     def burst() -> None:
         client.write(Create("/a"))
-        client.read("get", "/a", watch)
+        client.read("get", "/a", second)
         client.write(SetData("/a", b"2"))
 
     world.hosts[2].act(lambda _: burst())
     world.settle()
-    told = [type(event) for event in world.history if type(event) in (WatchSet, WatchFired)]
-    assert told == [WatchSet, WatchFired]
-    assert world.seen(WatchFired)[0].zxid > world.seen(WatchSet)[0].zxid
+    told = [(type(event), event.watch) for event in world.seen(WatchSet, WatchFired)]
+    one, two = first.number, second.number
+    assert told == [(WatchSet, one), (WatchSet, two), (WatchFired, one), (WatchFired, two)]
+    assert [event.zxid for event in world.seen(WatchFired)] == [world.judge.end - 1, world.judge.end]
+    assert world.seen(WatchSet)[1].zxid == world.judge.end - 1
+
+
+def test_a_watch_may_be_set_in_the_state_before_the_first_entry() -> None:
+    world = WorkedWorld()
+    client = opened(world, 1)
+    watch = RecordedWatch(client, "/a", WatchMode.EXISTS)
+    world.hosts[1].act(lambda _: (watch.set(0), watch.remove(), watch.remove()))
+    assert last(world, WatchSet) == (client.number, "/a", "EXISTS", 0)
+    assert [event.how for event in world.seen(WatchEnded)] == ["removed"]
 
 
 def test_watches_end_by_their_owner_with_their_session_and_with_their_node() -> None:

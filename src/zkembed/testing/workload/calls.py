@@ -188,8 +188,6 @@ class Reading(Pending):
         self._finish()
 
     def _finish(self) -> None:
-        if self._watch is not None:
-            self._watch.note_set()
         if self._error is None:
             self._return("ok", _plain(self._value), 0, 0, 0, self._applied)
         else:

@@ -91,8 +91,7 @@ class Client:
     def stream(self, path: str, mode: WatchMode) -> RecordedWatch:
         """A persistent watch; set behind the session's earlier writes (Client.watch)."""
         watch = RecordedWatch(self, path, mode)
-        read = self.replica.read(self.session, lambda: watch.set(self.replica.tree.applied))
-        read.waiter = _StreamSet(watch)
+        self.replica.read(self.session, lambda: watch.set(self.replica.tree.applied))
         return watch
 
     # --- what the replica tells ---------------------------------------------------------------------------------------
@@ -121,15 +120,3 @@ class Client:
         self.calls.clear()
         for watch in tuple(self.watches):
             watch.note_end("ended")
-
-
-class _StreamSet:
-    """Waits for a persistent watch to be set."""
-
-    __slots__ = ("_watch",)
-
-    def __init__(self, watch: RecordedWatch) -> None:
-        self._watch = watch
-
-    def settle(self) -> None:
-        self._watch.note_set()

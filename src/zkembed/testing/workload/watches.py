@@ -38,21 +38,18 @@ class RecordedWatch:
         return self._tell is None
 
     def set(self, zxid: int) -> None:
-        """Register it; the replica's state is that of ``zxid``. A stream belongs to the node, any other watch to the session."""
+        """Register it; the replica's state is that of ``zxid``. A stream belongs to the node, any other watch to the session.
+
+        Recorded at once, before the read that sets it has returned: what is applied later in this very step may be an event for it.
+        """
         client = self._client
         self.zxid = zxid
         client.replica.watch(None if self.mode in STREAMS else client.session, self, self.path, self.mode)
-        self.note_set()
-
-    def note_set(self) -> None:
-        """At once: what is applied later in this very step may be an event for it. Idempotent."""
-        if self.zxid >= 0 and not self.number and not self.over:
-            client = self._client
-            journal = client.journal
-            self.number = journal.next_watch()
-            owner = 0 if self.mode in STREAMS else client.number
-            journal.record(WatchSet(journal.now, client.host.id, client.life, self.number, owner, self.path, self.mode.name, self.zxid))
-            client.watches[self] = None
+        journal = client.journal
+        self.number = journal.next_watch()
+        owner = 0 if self.mode in STREAMS else client.number
+        journal.record(WatchSet(journal.now, client.host.id, client.life, self.number, owner, self.path, self.mode.name, zxid))
+        client.watches[self] = None
 
     def deliver(self, event: WatchedEvent) -> None:
         client = self._client
