@@ -210,7 +210,13 @@ def test_a_watch_may_be_set_in_the_state_before_the_first_entry() -> None:
     world = WorkedWorld()
     client = opened(world, 1)
     watch = RecordedWatch(client, "/a", WatchMode.EXISTS)
-    world.hosts[1].act(lambda _: (watch.set(0), watch.remove(), watch.remove()))
+
+    def change_of_mind() -> None:
+        watch.set(0)
+        watch.remove()
+        watch.remove()
+
+    world.hosts[1].act(lambda _: change_of_mind())
     assert last(world, WatchSet) == (client.number, "/a", "EXISTS", 0)
     assert [event.how for event in world.seen(WatchEnded)] == ["removed"]
 
