@@ -45,10 +45,12 @@ _ANSWERS = (
 
 @frozen
 class Pace:
-    """think: the longest pause between two calls of a task, seconds."""
+    """think: the longest pause between two calls of a task.  hold: of a lock, at most; ``long_share`` of them ``long_hold``."""
 
     think: float = 0.04
     hold: float = 0.05
+    long_hold: float = 6.0
+    long_share: float = 0.1
 
 
 class Load:
@@ -216,24 +218,38 @@ class Load:
     # --- locks --------------------------------------------------------------------------------------------------------
 
     async def _use_lock(self, chance: Random) -> None:
-        """The number behind the lock goes up by one, and so does one of the ensemble's own, each guarded by the token alone."""
+        """The number behind the lock goes up, and so does one of the ensemble's own, each guarded by the token alone."""
         async with _Noted(Lock(self._zk, LOCK), self._endpoint.contenders) as held:
-            who = (self._diary.node, self._diary.life, self._endpoint.client)
-            try:
-                value = await self._visitor.read(held.token, who)
-                await trio.sleep(chance.uniform(0, self._pace.hold))
-                await self._visitor.write(held.token, value + 1, who)
-            except (FencedOffError, OSError, trio.BrokenResourceError):
-                return
-            shared = int((await self._zk.get(SHARED)).data)
-            async with self._zk.transaction() as t:
-                t.guard(held)
-                t.set(SHARED, b"%d" % (shared + 1))
+            deadline = trio.current_time() + self._hold_for(chance)
+            while True:
+                await self._raise_guarded(held, chance)
+                await self._raise_shared(held)
+                if trio.current_time() >= deadline:
+                    break
 
     async def _lead(self, chance: Random) -> None:
         async with _Noted(Election(self._zk, ELECTION), self._endpoint.contenders) as held:
-            await trio.sleep(chance.uniform(0, 4 * self._pace.hold))
+            await trio.sleep(self._hold_for(chance))
             held.check()
+
+    def _hold_for(self, chance: Random) -> float:
+        """Mostly short; now and then longer than a session that nobody hears of lives."""
+        return chance.uniform(0, self._pace.long_hold if chance.random() < self._pace.long_share else self._pace.hold)
+
+    async def _raise_guarded(self, held: Held, chance: Random) -> None:
+        who = (self._diary.node, self._diary.life, self._endpoint.client)
+        try:
+            value = await self._visitor.read(held.token, who)
+            await trio.sleep(chance.uniform(0, self._pace.hold))
+            await self._visitor.write(held.token, value + 1, who)
+        except (FencedOffError, OSError, trio.BrokenResourceError):
+            await trio.lowlevel.checkpoint()
+
+    async def _raise_shared(self, held: Held) -> None:
+        shared = int((await self._zk.get(SHARED)).data)
+        async with self._zk.transaction() as t:
+            t.guard(held)
+            t.set(SHARED, b"%d" % (shared + 1))
 
     async def contend(self) -> None:
         """For the lock, without end: whoever gets it keeps it."""

@@ -14,9 +14,14 @@ from attrs import frozen
 GAP = (0.3, 2.5)
 """Seconds from the beginning of one fault to that of the next; they overlap."""
 
+ALONE = 0.35
+AFTERWARDS = (1.0, 3.0)
+"""So many faults have the stage for themselves, and so many seconds behind them: only then a majority goes on long enough without whoever
+was hit for its session to expire and its locks to pass on."""
+
 LULL = (5.0, 9.0)
 LULL_EVERY = 7
-"""Behind so many faults comes a longer pause: sessions of the dead expire only under a leader that stays for as long as they last."""
+"""Behind so many faults comes a longer pause."""
 
 
 @frozen
@@ -41,7 +46,7 @@ _KINDS = (
     Kind("pause", "SIGSTOP one process, later SIGCONT", (0.3, 10.0)),
     Kind("pause-leader", "SIGSTOP the leader, later SIGCONT", (0.3, 10.0)),
     Kind("block", "the application in one process holds its event loop", (0.3, 5.0), 1),
-    Kind("isolate", "no bytes between one member and the others", (0.5, 6.0)),
+    Kind("isolate", "no bytes between one member and the others", (0.5, 8.0)),
     Kind("isolate-leader", "no bytes between the leader and the others", (0.5, 6.0)),
     Kind("one-way", "no bytes from one member to the others, or none to it", (0.5, 6.0)),
     Kind("split", "no bytes between two halves", (0.5, 6.0)),
@@ -93,5 +98,6 @@ def draw_schedule(seed: int, members: Iterable[int], seconds: float, kinds: Iter
                 len(steps) + 1, at, kind, lasting, chance.uniform(*kind.amounts), tuple(chance.sample(ids, len(ids))), chance.random() < 0.5
             )
         )
-        at += chance.uniform(*(GAP if len(steps) % LULL_EVERY else LULL))
+        alone = chance.random() < ALONE
+        at += lasting + chance.uniform(*AFTERWARDS) if alone else chance.uniform(*(GAP if len(steps) % LULL_EVERY else LULL))
     return tuple(steps)
