@@ -51,6 +51,7 @@ class Nemesis:
     def __init__(self, world: Simulation) -> None:
         self._world = world
         self._calm = False
+        self._pausing = False
         self.happened: Counter[str] = Counter()
 
     def begin(self) -> None:
@@ -64,7 +65,7 @@ class Nemesis:
         self._calm = True
 
     def _happen(self, planned: Planned) -> None:
-        if self._calm:
+        if self._calm or self._pausing:
             return
         rng = Random(f"zkembed fault {self._world.options.seed} {planned.index} in detail")
         if _HAPPEN[planned.kind](self, rng):
@@ -178,6 +179,47 @@ class Nemesis:
         self._world.wipe(node)
         self._later(down, lambda: self._start(node))
         return True
+
+    def _old_copy(self, rng: Random) -> bool:
+        """A copy is put aside, the node starts twice more, and then the copy is back, while all others are there to remember that. Until it
+        is known for what it is nothing else happens: an old copy that nobody remembers cannot be told from the original (I-6)."""
+        node = rng.choice(list(self._world.nodes))
+        self._disk(node).back_up()
+        for delay in (0.3, 1.5):
+            self._later(delay, lambda: self._start_anew(node))
+        self._later(rng.uniform(2.5, 5.0), lambda: self._bring_back(node, 8))
+        return True
+
+    def _start_anew(self, node: int) -> None:
+        if self._world.nodes[node].up:
+            self._world.crash(node, power=False)
+        self._start(node)
+
+    def _bring_back(self, node: int, tries: int) -> None:
+        world, disk = self._world, self._disk(node)
+        others = [each for each in world if each.id != node]
+        there = all(each.up and world.now >= each.blocked_until and each.peer.serving for each in others)
+        if not (disk.outdated_backup and there and world.connected() and self._may_harm(node)):
+            if tries:
+                self._later(0.5, lambda: self._bring_back(node, tries - 1))
+            return
+        if world.nodes[node].up:
+            world.crash(node, power=True)
+        self._tell("old-copy", node, "restored")
+        self._pausing = True
+        world.judge.forget(disk.storage_id)
+        disk.restore()
+        storage_id = disk.storage_id
+        self._start(node)
+
+        def look() -> None:
+            if disk.storage_id == storage_id and not self._calm:
+                world.at(0.05, look)
+            else:
+                self._pausing = False
+                world.marks["old copy renewed"] += 1
+
+        look()
 
     def _bit_flip(self, rng: Random) -> bool:
         node = rng.choice(list(self._world.nodes))
@@ -360,6 +402,7 @@ _HAPPEN: dict[str, Callable[[Nemesis, Random], bool]] = {
     "leave": Nemesis._leave,
     "pause": Nemesis._pause,
     "wipe": Nemesis._wipe,
+    "old-copy": Nemesis._old_copy,
     "bit-flip": Nemesis._bit_flip,
     "disk-error": Nemesis._disk_error,
     "disk-full": Nemesis._disk_full,

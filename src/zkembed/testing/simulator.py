@@ -38,6 +38,7 @@ SLICE_S = 0.1
 STABLE_S = 3.0
 TRANSFER_S = 10.0
 EXPIRY_S = 40.0
+AWAKE_S = 30.0
 LAST_EVENTS = 60
 COMMON = frozenset({"Ping", "Pong", "KeepAlive", "Notify", "Proposal", "Ack", "Commit", "Request"})
 
@@ -81,7 +82,7 @@ class Simulation(Cluster):
         self.reference = Reference()
         self.checkers: list[Checker] = client_checkers(self.reference)
         self.marks: Counter[str] = Counter()
-        self.wall_offset: Counter[int] = Counter()
+        self.wall_offset: dict[int, float] = {}
         self.core: tuple[int, ...] = ()
         rng = Random(f"zkembed world {options.seed}")
         self.disk_delay = rng.choice(DISK_DELAY_S)
@@ -125,7 +126,7 @@ class Simulation(Cluster):
         return ProductionApp(node, self.history, lambda: self.workload, self.options.replica, self._wall_us)
 
     def _wall_us(self, node_id: int) -> int:
-        return max(0, int((EPOCH_S + self.now + self.wall_offset[node_id]) * 1_000_000))
+        return max(0, int((EPOCH_S + self.now + self.wall_offset.get(node_id, 0.0)) * 1_000_000))
 
     def app(self, node_id: int) -> ProductionApp:
         app = self.nodes[node_id].app
@@ -176,12 +177,15 @@ class Simulation(Cluster):
         self.workload.node_ended(node_id)
 
     def whole(self, node_id: int) -> bool:
-        """A voter that has all it ever promised to have."""
-        disk = self.nodes[node_id].disk
-        ruling = self.judge.configurations[-1]
-        return (
-            ruling.voters.get(node_id) == disk.storage_id and not disk.epochs.damaged and not getattr(disk, "tampered", False)
-        ) and not self.judge.distrusted(disk.storage_id)
+        """A voter that has all it ever promised to have, by a configuration whose commit is on the disks (I-3)."""
+        disk, ruling = self.nodes[node_id].disk, self.judge.configurations[-1]
+        assert isinstance(disk, EngineDisk)
+        known = ruling.voters.get(node_id) == disk.storage_id and self.judge.end > ruling.version
+        return known and not (disk.epochs.damaged or disk.tampered or self.judge.distrusted(disk.storage_id))
+
+    def connected(self) -> bool:
+        """Nothing is cut or slow."""
+        return self.network.whole
 
     # --- the run
 
@@ -331,12 +335,16 @@ class Simulation(Cluster):
                 return False
         return True
 
+    def _awake(self, node: SimNode) -> bool:
+        return self.now >= node.blocked_until and node.id not in self.leaving
+
     def _await_leader(self, core: tuple[int, ...]) -> int:
         """V1: within 4 notify_max + init_limit + transfer, from when the last of the core is awake; everybody there joins it (D-8 once)."""
         settings = self.settings
-        awake = max([self.nodes[id].blocked_until for id in core] + [self.now])
+        self._wait(lambda: all(self._awake(self.nodes[id]) for id in core), AWAKE_S)
         self.judge.judged["V1"] += 1
-        bound = awake - self.now + 4 * settings.notify_max + settings.init_limit + TRANSFER_S
+        bound = 4 * settings.notify_max + settings.init_limit + TRANSFER_S
+        self._wait(lambda: False, settings.sync_limit + 2 * settings.tick)  # What the last fault has set off shows by then.
         serves = lambda: any(self.nodes[id].up and self.nodes[id].peer.serving for id in core)  # noqa: E731
         if not self._wait(serves, bound):
             raise Violation("V1", f"no leader in the core {core} after {bound:.1f} s: {list(self)}", core)

@@ -24,6 +24,7 @@ FAULTS: dict[str, str] = {
     "leave": "a node leaves in good order and comes back",
     "pause": "a process stops for a while, or its event loop is blocked",
     "wipe": "a machine comes back with an empty disk",
+    "old-copy": "a machine comes back with an old copy of its directory, as from a backup",
     "bit-flip": "one bit of one file changes while its process is down",
     "disk-error": "one write, sync or rename fails",
     "disk-full": "a disk has no room left for a while",

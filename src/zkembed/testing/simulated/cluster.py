@@ -78,6 +78,8 @@ class Cluster:
         self.network = Network(self, wire=wire)
         self.judge = Judge(history, lambda: self.now)
         self.watchers: list[Callable[[SimNode, Effect], None]] = []
+        self.leaving: set[int] = set()
+        """Nodes on their way out in good order."""
         self.trace: deque[tuple[float, int, object]] = deque(maxlen=400)
         self.trace_crc = 0
         self._events: list[tuple[float, int, Callable[[], object]]] = []
@@ -178,9 +180,11 @@ class Cluster:
         """The node leaves in good order (B-16); ``then`` runs when its process has ended. One that cannot within ``limit`` is killed."""
         node, life, until = self.nodes[node_id], self.nodes[node_id].life, self.now + limit
         self.note("leave", node_id)
+        self.leaving.add(node_id)
 
         def look() -> None:
             if node.life != life:
+                self.leaving.discard(node_id)
                 return
             if self.now >= until:
                 self.crash(node_id, power=False)
@@ -189,6 +193,7 @@ class Cluster:
             else:
                 self.at(0.01, look)
                 return
+            self.leaving.discard(node_id)
             then()
 
         self.call(node_id, lambda peer: self.nodes[node_id].app.leave())  # type: ignore[union-attr]

@@ -13,8 +13,8 @@ from typing import Any
 
 from attrs import frozen
 
-from ...durable import Epochs, SnapshotInfo
-from ...errors import StorageError
+from ...durable import Epochs, Identity, SnapshotInfo
+from ...errors import CorruptLogError, StorageError
 from ...log.base import Recovered, SnapshotWriter
 from ...log.memory import MemoryLog
 from ...log.simulated_disk import PowerCutError, SimulatedDisk, Unsynced
@@ -58,6 +58,17 @@ class State:
         return cls(model.epochs, model.live.end, model.live.end_chain)
 
 
+@frozen
+class Backup:
+    """A copy of a data directory, and what the model was then."""
+
+    device: SimulatedDisk
+    storage_id: bytes
+    incarnation: int
+    epochs: Epochs
+    live: Generation
+
+
 class EngineDisk(SimDisk):
     """device: the files.  log: of the process that runs on them.
 
@@ -75,6 +86,7 @@ class EngineDisk(SimDisk):
         self._possible: list[State] = []
         self.tampered = False
         self._off = False
+        self._backup: Backup | None = None
         self._steps = Random(rng.random())
 
     # --- a process starts ---------------------------------------------------------------------------------------------
@@ -130,17 +142,22 @@ class EngineDisk(SimDisk):
         self._possible.clear()
         self.tampered = False
         statistics = log.statistics()
-        snapshots = {zxid: (self._info(log, zxid), ()) for zxid in statistics.snapshots if zxid <= recovered.snapshot.zxid}
+        infos = {zxid: self._info(log, zxid) for zxid in statistics.snapshots if zxid <= recovered.snapshot.zxid}
+        snapshots: dict[int, tuple[SnapshotInfo, tuple[bytes, ...]]] = {zxid: (info, ()) for zxid, info in infos.items() if info}
         start = statistics.records_from
         if start != EMPTY and start not in snapshots and self.live.chain_at(start) is None:
             start = recovered.snapshot.zxid
         base = self._base(start, snapshots)
         records = list(_read(log, start, recovered.last_zxid)) if recovered.last_zxid > start else []
-        self.live = Generation(base, dict(snapshots), records)
+        self.live = Generation(base, snapshots, records)
 
     @staticmethod
-    def _info(log: MemoryLog, zxid: int) -> SnapshotInfo:
-        reader = log.read_snapshot(zxid)
+    def _info(log: MemoryLog, zxid: int) -> SnapshotInfo | None:
+        """None: an older one that has become unreadable; nobody needs it."""
+        try:
+            reader = log.read_snapshot(zxid)
+        except CorruptLogError:
+            return None
         reader.close()
         return reader.info
 
@@ -270,6 +287,32 @@ class EngineDisk(SimDisk):
             self.tampered = True
             return f"{name} at {offset}"
         return ""
+
+    def back_up(self) -> None:
+        """Put a copy of the directory aside, as it is now."""
+        self._backup = Backup(self.device.copy(), self.storage_id, self.incarnation, self.epochs, self.live.copy())
+
+    @property
+    def outdated_backup(self) -> bool:
+        """There is a copy, of this storage, and it has been started at least twice since, so that who remembers can tell (I-6)."""
+        backup = self._backup
+        return backup is not None and backup.storage_id == self.storage_id and self.incarnation >= backup.incarnation + 2
+
+    def restore(self) -> None:
+        """The directory becomes that copy: what it has promised and acknowledged since is forgotten. The process must be down."""
+        assert self._backup is not None
+        backup, self._backup = self._backup, None
+        self.device = backup.device
+        self.storage_id, self.incarnation = backup.storage_id, backup.incarnation
+        self.epochs, self.live = backup.epochs, backup.live
+        self._possible = [self._state()]
+
+    def renew(self) -> Identity:
+        """It becomes another storage, durably (I-6). Raises StorageError."""
+        assert self.log is not None
+        identity = self.log.renew_storage()
+        self.storage_id, self.incarnation = identity.storage_id, identity.incarnation
+        return identity
 
     def fail_soon(self, steps: int) -> None:
         """A sync, or whatever stands at that step, fails once (P-13)."""

@@ -77,6 +77,10 @@ class Judge:
     def distrusted(self, storage_id: bytes) -> bool:
         return storage_id in self._distrusted
 
+    def forget(self, storage_id: bytes) -> None:
+        """An old copy of its directory is back: its promises of since are not known to it."""
+        self._epochs.pop(storage_id, None)
+
     # disks
 
     def disk_changed(self, node: SimNode, effect: Any, before: Generation | None) -> None:

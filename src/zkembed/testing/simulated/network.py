@@ -83,6 +83,11 @@ class Network:
     def reachable(self, source: int, target: int) -> bool:
         return (source, target) not in self._cuts
 
+    @property
+    def whole(self) -> bool:
+        """Nothing is cut, and no direction is slow."""
+        return not self._cuts and not self.slow
+
     # --- faults
 
     def cut(self, one: int, other: int, *, both: bool = True) -> None:

@@ -158,6 +158,8 @@ class ProductionApp(ReplicaApp):
             self.answer_load(effect)
         elif kind is replica.RoleSeen:
             self._role_seen()
+        elif kind is zab.RenewStorage:
+            self.node.cluster.at(self._step_time(), self._renew_storage)
         elif kind is replica.TakeSnapshot:
             self.node.cluster.at(self._step_time(), self._begin_snapshot)
         else:
@@ -169,6 +171,18 @@ class ProductionApp(ReplicaApp):
         self.history.record(RoleSeen(self._now, node.id, node.life, peer.role.value, peer.leader_id or 0, peer.epoch, serving))
         if serving and peer.role is zab.Role.LEADING:
             self._touched(tuple(self.replica.tree.sessions), "established")
+
+    def _renew_storage(self) -> None:
+        """(I-6) An old copy of a directory becomes another storage."""
+        node = self.node
+        if node.app is not self:
+            return
+        try:
+            identity = self.disk.renew()
+        except StorageError as error:
+            node.cluster.disk_failed(node, error)
+            return
+        node.cluster.call(node.id, lambda _: self.replica.storage_renewed(identity))
 
     # --- states read back
 
@@ -246,4 +260,3 @@ class ProductionApp(ReplicaApp):
 
 
 _INTERNAL = frozenset({zab.Deliver, zab.LoadSnapshot, zab.RoleChanged, zab.Serving, zab.ServingEnded})
-

@@ -59,8 +59,9 @@ class Menu:
         """Mostly one that exists, as far as this replica knows; now and then a child of it, whatever its name."""
         rng = self._rng
         path = self.path()
-        if tree.get(path) is None and rng.random() < 0.7:
-            path = self.path()
+        for _ in range(3):
+            if tree.get(path) is None and rng.random() < 0.7:
+                path = self.path()
         if rng.random() < 0.1 and (names := tree.children(path)):
             return join(path, rng.choice(names))
         return path
@@ -92,12 +93,13 @@ class Menu:
     # --- writes -------------------------------------------------------------------------------------------------------
 
     def create(self, tree: Tree) -> Create:
-        """All flags; a sequential one below a znode that everybody counts in."""
+        """All flags. What is there already is mostly left alone, and gets a sequential child."""
         rng = self._rng
-        ephemeral, parents = rng.random() < 0.3, rng.random() < 0.4
-        if rng.random() < 0.3:
-            return Create(self.path() + rng.choice(("/s-", "/")), self.value(), ephemeral, True, parents)
-        return Create(self.path(), self.value(), ephemeral, False, parents)
+        path = self.path()
+        ephemeral, parents = rng.random() < 0.25, rng.random() < 0.5
+        if rng.random() < (0.15 if tree.get(path) is None else 0.7):
+            return Create(path + rng.choice(("/s-", "/")), self.value(), ephemeral, True, parents)
+        return Create(path, self.value(), ephemeral, False, parents)
 
     def create_own(self, stem: int) -> Create:
         """To be taken back by ``delete_own`` of the same number; unique in the run."""

@@ -33,7 +33,7 @@ _USUAL = {
     "transaction": 5.0,
     "delete own": 1.5,
     "sync": 4.0,
-    "stream": 1.0,
+    "stream": 2.0,
     "close": 0.7,
     "lock": 3.0,
     "election": 1.5,
@@ -111,8 +111,8 @@ def draw_options(
     weights = {kind: weight * rng.choice((0.0, 1.0, 1.0, 1.0, 5.0)) for kind, weight in _USUAL.items()}
     if not any(weights[kind] for kind in WRITES):
         weights["create"] = _USUAL["create"]
-    # Without these nothing ever ends, or nothing is contended for: half of the runs have plenty of locks, the others none.
-    locks = rng.choice((0.0, 0.0, 1.0, 3.0))
+    # Without these nothing ever ends, or nothing is contended for: a third of the runs has none, a third has plenty.
+    locks = rng.choice((0.0, 1.0, 3.0))
     weights["lock"] *= locks
     weights["election"] *= locks
     return WorkloadOptions(
@@ -129,8 +129,8 @@ def draw_options(
         watch_share=rng.choice((0.0, 0.2, 0.8)),
         sync_share=rng.choice((0.0, 0.05, 0.4)),
         patience=rng.choice((0.0, 0.02, 0.5, 4.0)),
-        hold=rng.choice((0.02, 0.3, 2.0, 8.0)),
+        hold=rng.choice((0.02, 0.5, 3.0, 10.0)),
         value_bytes_max=min(rng.choice((20, 200, 3000)), limits.data_bytes_max),
-        streams=rng.choice((0, 1, 3)),
+        streams=rng.choice((0, 2, 4)),
         limits=limits,
     )
