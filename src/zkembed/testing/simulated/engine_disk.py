@@ -8,6 +8,7 @@ DAMAGED, and one that was tampered with never comes back silently shorter (D3).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -67,6 +68,7 @@ class Backup:
     incarnation: int
     epochs: Epochs
     live: Generation
+    possible: tuple[State, ...]
 
 
 class EngineDisk(SimDisk):
@@ -243,7 +245,8 @@ class EngineDisk(SimDisk):
         """The process ends in good order."""
         assert self.log is not None
         self._possible = [self._state()]
-        self.log.close()
+        with suppress(StorageError):  # The last seal may fail; everything else is on the disk.
+            self.log.close()
         self.log = None
         self.device.kill()
         super().crash()
@@ -290,7 +293,8 @@ class EngineDisk(SimDisk):
 
     def back_up(self) -> None:
         """Put a copy of the directory aside, as it is now."""
-        self._backup = Backup(self.device.copy(), self.storage_id, self.incarnation, self.epochs, self.live.copy())
+        possible = tuple(self._possible) or (self._state(),)
+        self._backup = Backup(self.device.copy(), self.storage_id, self.incarnation, self.epochs, self.live.copy(), possible)
 
     @property
     def outdated_backup(self) -> bool:
@@ -305,7 +309,7 @@ class EngineDisk(SimDisk):
         self.device = backup.device
         self.storage_id, self.incarnation = backup.storage_id, backup.incarnation
         self.epochs, self.live = backup.epochs, backup.live
-        self._possible = [self._state()]
+        self._possible = list(backup.possible)
 
     def renew(self) -> Identity:
         """It becomes another storage, durably (I-6). Raises StorageError."""
