@@ -99,7 +99,7 @@ class Matrix:
         for case, found in explore(moment, self._start):
             self.report.cases += 1
             self._judge(found, allowed, case)
-            self._again(case, found, allowed)
+            self._again(case.crashed()[0], found, allowed, case)
 
     def _start(self, disk: SimulatedDisk, case: Case) -> Found:
         """Start, read all, go on; what was found."""
@@ -118,13 +118,15 @@ class Matrix:
         """Only the process dies, so nothing is lost; but what the next start reports must survive a power cut right behind it (P-10)."""
         if self.story.make is lazy:
             return  # Without fsync a death of the process is no danger, and no promise is made for the other.
-        disk = moment.disk.fork()
-        disk.kill()
-        found = find(self._next_log(disk))
-        self._judge(found, allowed, f"killed before step {moment.step}")
-        disk.crash()
-        if self._remembers:
-            assert find(self._next_log(disk)).content() == found.content(), f"killed before step {moment.step}: reported, and lost"
+        told = f"killed before step {moment.step}"
+        killed = moment.disk.fork()
+        killed.kill()
+        disk = killed.fork()
+        log = self._next_log(disk)
+        found = find(log)
+        self._judge(found, allowed, told)
+        self._go_on(disk, log, found, told)
+        self._again(killed, found, allowed, told)
 
     # --- and then ---
 
@@ -136,7 +138,7 @@ class Matrix:
     def _remembers(self) -> bool:
         return self.story.then is not forgetful
 
-    def _go_on(self, disk: SimulatedDisk, log: Log, found: Found, case: Case) -> None:
+    def _go_on(self, disk: SimulatedDisk, log: Log, found: Found, told: object) -> None:
         """The log takes more, and what it took survives the next power cut, behind what was found (D1)."""
         if found.damage or not self._remembers:
             return
@@ -144,29 +146,34 @@ class Matrix:
         log.append(more)
         disk.crash()
         now = find(self._next_log(disk))
-        assert now.records == (*found.records, *more), f"{self.story.name}: {case}: what was appended behind it"
+        told = f"{self.story.name}: {told}; then it was appended to: {now.damage}"
+        assert now.records == (*found.records, *more), told
         assert (now.damage, now.snapshots, now.epochs) == ("", found.snapshots, found.epochs)
 
-    def _again(self, case: Case, found: Found, allowed: Allowed) -> None:
-        """The power fails in the start behind the crash too, at each of its steps; the next start finds the same as if it had not."""
-        moments, kind = self._moments_of_start(case, found)
+    def _again(self, disk: SimulatedDisk, found: Found, allowed: Allowed, told: object) -> None:
+        """The power fails in the start on this disk too, at each of its steps: the next start finds what the matrix allows, and the same as
+        this one, if this one has returned or nothing but its own was unsynced. Once for each kind of start: the steps that it takes, what it
+        finds, and which files and names were unsynced before it."""
+        unsynced = disk.unsynced()
+        moments = self._moments_of_start(disk)
+        kind = (tuple(moments[-1].disk.journal or ()), found.content(), frozenset((effect.kind, effect.name) for effect in unsynced))
         if kind in self._kinds and not self.everywhere:
             return
         self._kinds.add(kind)
         for moment in moments:
             self.report.starts_died_in += 1
+            exact = not unsynced or (moment is moments[-1] and self._remembers)
             for again, second in explore(moment, lambda disk, _: find(self._next_log(disk))):
                 self.report.second_cases += 1
-                told = f"{case}; then in the start {again}"
-                self._judge(second, allowed, told)
-                assert second.content() == found.content(), told
+                self._judge(second, allowed, f"{told}; then in the start {again}")
+                assert not exact or second.content() == found.content(), f"{told}; then in the start {again}: reported, and lost"
 
-    def _moments_of_start(self, case: Case, found: Found) -> tuple[list[Moment], object]:
-        """All moments of it, and its kind: the steps that it takes, and what it finds."""
-        disk, _ = case.crashed()
-        disk.journal = []
+    def _moments_of_start(self, disk: SimulatedDisk) -> list[Moment]:
+        disk = disk.fork()
+        journal = disk.journal = []
         moments = record(disk, lambda: open_log(self._next_log(disk)))
-        return moments, (tuple(disk.journal), found.content())
+        moments[-1].disk.journal = journal
+        return moments
 
 
 def _more(found: Found) -> list[Record]:

@@ -130,6 +130,7 @@ STORIES = (
     Story("install a snapshot alone", FEW, (Install(OTHER[9], ()), Append(some(11, 12, OTHER)))),
     Story("install records alone", FEW, (Install(None, some(1, 14, OTHER)),)),
     Story("install, aborted", LONG, (Install(OTHER[9], some(11, 24, OTHER), "abort"), Append(some(21, 22)))),
+    Story("install behind a seal, aborted", (*FEW, Seal()), (Install(OTHER[9], some(11, 14, OTHER), "abort"), Close())),
     Story("install, begun again", FEW, (Install(OTHER[9], some(11, 24, OTHER), "again"), Append(some(25, 26, OTHER)))),
     Story("install, left unfinished", FEW, (Install(OTHER[9], some(11, 24, OTHER), "left"), Append(some(13, 14)), Start())),
     Story("own snapshot", FEW, (Snapshot(RECORDS[9]),)),

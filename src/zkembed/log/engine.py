@@ -36,6 +36,10 @@ from .truncation import find_cut
 
 OWN_SNAPSHOT = "snapshot" + TEMPORARY
 SALT_BYTES = 7
+GENERATIONS_OF_A_START = 1 << 20
+"""Each start goes on in the next block of this many, so that no number of the process before it is used again. That one may have deleted
+files of a generation that never was live: none of them is seen, but until the directory is synced a loss of power can bring them back,
+and if the manifest that this start writes had their number, they would be taken for the log."""
 
 
 @frozen
@@ -113,7 +117,7 @@ class LogEngine(Log):
 
     def _begin(self, found: Found, run: LastRun) -> SnapshotInfo:
         """Write what a start has to write; see ``opening.py`` for the orders."""
-        self._last_generation = found.generation
+        self._last_generation = found.generation // GENERATIONS_OF_A_START * GENERATIONS_OF_A_START + GENERATIONS_OF_A_START
         self._salt = found.manifest.salt if found.manifest else int.from_bytes(self._options.random_bytes(SALT_BYTES), "big")
         if found.damage:
             return self._begin_damaged(found, run)
@@ -423,7 +427,7 @@ class LogEngine(Log):
             self._failed = error
 
     def _new_tail(self) -> Tail:
-        """Of a generation never used before."""
+        """Of a generation that no other has, or had in the process before."""
         self._last_generation += 1
         options = self._options
         return Tail(self._disk, self._last_generation, self._salt, segment_bytes=options.segment_bytes, extend_bytes=options.extend_bytes)
