@@ -100,6 +100,7 @@ def test_H_9_tasks_of_one_session_queue_with_one_znode_but_each_candidate_with_i
     line = Line()
     for _ in range(3):
         contend(world, client, Plan(hold=0.3), line)
+    world.run(0.01)
     busy = contend(world, client, Plan(wait=False), line)
     world.run(0.1)
     assert busy.over

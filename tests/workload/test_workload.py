@@ -135,7 +135,7 @@ def test_options_differ_from_seed_to_seed_and_leave_things_out() -> None:
         assert max(weights) > 0
     assert all(any(weight for _, weight in options.weights) for options in drawn)
     with_locks = sum(dict(options.weights)["lock"] > 0 for options in drawn)
-    assert 50 < with_locks < 150
+    assert 60 < with_locks < 160
 
 
 def test_stop_ends_what_goes_on_and_idle_says_when() -> None:
