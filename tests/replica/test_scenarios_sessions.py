@@ -98,9 +98,10 @@ def test_E5_an_owner_that_is_cut_off_is_suspended_before_anybody_closes_its_sess
     assert states == [CONNECTED, SUSPENDED, EXPIRED]
 
 
-def test_SE_13_a_deposed_leader_confirms_no_touch_that_its_successor_does_not_know_of() -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_SE_13_a_deposed_leader_confirms_no_touch_that_its_successor_does_not_know_of(seed: int) -> None:
     """S-4: owner and leader are cut off together, at the smallest timeout; the other three elect at once."""
-    world, leader, followers = up(5)
+    world, leader, followers = up(5, seed=seed)
     owner = followers[0]
     session = world.open(owner, timeout=3.2)
     majority = others(world, leader, owner)
@@ -162,23 +163,85 @@ def test_SE_18_rounds_answered_before_establishment_confirm_nothing() -> None:
     assert session.confirmed > frozen
 
 
-def test_SE_2_a_new_leader_gives_every_session_a_full_timeout_those_created_last_too() -> None:
-    """S-3, ZK-1367."""
-    world, leader, (follower, third) = up()
-    sessions = [world.open(follower) for _ in range(20)]
-    late = world.open(follower, wait=False)
+def full_timeouts(seed: int) -> None:
+    """A hundred sessions; some are created while the third node syncs, some while their leader dies. Whoever leads next, none expires before
+    a full timeout has passed under it, also with its owner dead, and then all do."""
+    world, leader, (follower, third) = up(seed=seed)
+    for id in world.nodes:
+        world.app(id).honest = False  # To look at everything after every step would be all that this test does.
+    sessions = [world.act(follower, lambda replica: replica.open_session(6.0)) for _ in range(60)]
+    world.crash(third)
+    world.run_until(lambda: all(session.created for session in sessions))
+    world[third].disk.delay = 0.004
+    world.start(third)
+    for _ in range(30):  # While it syncs.
+        sessions.append(world.act(follower, lambda replica: replica.open_session(6.0)))
+        world.run(world.rng.uniform(0.0, 0.002))
+    world.wait_serving()
+    world[third].disk.delay = 0.0005
+    sessions += [world.act(follower, lambda replica: replica.open_session(6.0)) for _ in range(10)]
     world.run(0.0008)
     world.crash(leader, follower)
     world.start(leader)
     elected = world.wait_leader(leader, third)
     world.wait_serving(leader, third)
     began = world.now
-    live = [session for session in (*sessions, late) if session.id in world.tree(elected).sessions]
-    assert len(live) >= 20
+    live = [session for session in sessions if session.id in world.tree(elected).sessions]
+    assert len(live) >= 90
     world.run(5.5 - (world.now - began))
     assert all(session.id in world.tree(elected).sessions for session in live)
     world.run(2.0)
     assert not any(session.id in world.tree(elected).sessions for session in live)
+
+
+def test_SE_2_a_new_leader_gives_every_session_a_full_timeout_those_created_last_too() -> None:
+    """S-3, ZK-1367."""
+    full_timeouts(seed=0)
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_SE_2_with_other_seeds(seed: int) -> None:
+    """S-3, ZK-1367."""
+    full_timeouts(seed)
+
+
+YEARS = 10 * 365 * 86400 * 1_000_000
+
+
+@pytest.mark.parametrize("jump_us", [-YEARS, YEARS, -3_600_000_000, 3_600_000_000], ids=["-10 years", "10 years", "-1 hour", "1 hour"])
+@pytest.mark.parametrize("where", ["leader", "owner", "everywhere"])
+def test_SE_11_a_wall_clock_that_jumps_expires_and_suspends_nobody(where: str, jump_us: int) -> None:
+    """S-9, E4: leases know the monotonic clock only; the wall clock is what znodes are stamped with, and nothing else."""
+    world, leader, (follower, _) = up()
+    sessions = {id: world.open(id) for id in world.nodes}
+    world.write(follower, sessions[follower], create("/a"))
+    affected = {"leader": [leader], "owner": [follower], "everywhere": [*world.nodes]}[where]
+    for id in affected:
+        world.app(id)._wall = lambda: max(0, int(world.now * 1_000_000) + YEARS + jump_us)  # type: ignore[method-assign]
+    world.run(20.0)
+    stamped = world.write(follower, sessions[follower], put("/a", b"1"))
+    assert stamped.version == 1
+    for id, session in sessions.items():
+        assert [state for _, sid, state in world.app(id).states if sid == session.id] == [CONNECTED]
+    world.agree()
+
+
+@pytest.mark.parametrize("halted", [2.0, 30.0])
+def test_SE_11_an_owner_whose_monotonic_clock_has_stood_still_is_not_expired_early(halted: float) -> None:
+    """S-9, E4: its machine slept and its clock did not count that. The leader closes the session at its own time and not before; the owner
+    hears of it when it comes back, or lives on."""
+    world, _, (follower, _) = up()
+    session = world.open(follower)
+    seen = closes(world, session.id)
+    asleep_at = world.now
+    world.pause(follower, halted)
+    world.run(halted)
+    world[follower].clock.lose(halted, world.now)
+    world.run(5.0)
+    assert all(time - asleep_at >= 5.9 for time, _ in seen)
+    assert bool(seen) is (halted > 6)
+    world.run(10.0)
+    assert session.state is (EXPIRED if seen else CONNECTED)
 
 
 def test_SE_16_a_leader_change_within_the_lease_suspends_nobody() -> None:

@@ -1,4 +1,4 @@
-"""Very many watches across a change of leader and a jump (WA-5, W1)."""
+"""Watches around a change of leader, in every order with changes, and very many of them (W1 to W3)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from zkembed.replica.pipeline import Call
+from zkembed.replica.replica import Replica
 from zkembed.testing.simulated.node import SimNode
 from zkembed.tree.events import WatchedEvent
+from zkembed.tree.ops import Multi, Op
 from zkembed.tree.watches import WatchMode
 from zkembed.zab.effects import Effect, Send
 from zkembed.zab.messages import Sync, SyncMode
@@ -125,3 +128,93 @@ def test_WA_5_many_watches(jump: bool) -> None:
 def told(watchers: list[Counted]) -> list[list[bytes | None]]:
     """What those on PATHS were told."""
     return [[event.data for event in watcher.told] for watcher in watchers[: len(PATHS)]]
+
+
+# --- WA-1, WA-4 ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("when", ["before", "as the leader dies", "while there is none", "behind it"])
+@pytest.mark.parametrize("mode", [WatchMode.DATA, WatchMode.EXISTS, WatchMode.CHILDREN])
+def test_WA_1_a_change_around_a_change_of_leader_is_told_once(mode: WatchMode, when: str, seed: int) -> None:
+    """WA-1 (W1, W3), ZK-1667: the watch is set at a follower; the leader dies; the change is made before, during or after that. One event,
+    with the zxid of the change."""
+    world = World(3, seed=seed)
+    leader = world.wait_leader()
+    world.wait_serving()
+    follower, third = (id for id in world.nodes if id != leader)
+    session, writer = world.open(follower, timeout=30.0), world.open(third, timeout=30.0)
+    world.write(third, writer, create("/a", b"0"))
+    world.sync(follower, session)
+    watcher = world.watch(follower, session, "/a", mode)
+    change = create("/a/child") if mode is WatchMode.CHILDREN else put("/a", b"1")
+    if when == "behind it":
+        world.crash(leader)
+        world.wait_serving()
+    elif when == "while there is none":
+        world.crash(leader)
+        world.run(0.001)
+    [call] = world.submit(third, writer, change)
+    if when == "before":
+        world.run(world.rng.uniform(0.0005, 0.002))
+    if world[leader].up:
+        world.crash(leader)
+    world.result(call)
+    world.run_until(lambda: bool(watcher.events))
+    world.start(leader)
+    world.wait_serving()
+    world.run(1.0)
+    assert [event.zxid for event in watcher.events] == [call.zxid]
+
+
+ORDERS = [
+    "watch, change",
+    "watch and change in one step",
+    "change under way, watch",
+    "watch, two changes in one transaction",
+    "change, watch",
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("seed", range(4))
+def test_WA_4_a_watch_and_a_change_in_every_order(order: str, seed: int) -> None:
+    """WA-4 (W2, W3): exactly one event for whatever comes first behind the watch, and none for what was there when it was set."""
+    world = World(3, seed=seed)
+    leader = world.wait_leader()
+    world.wait_serving()
+    follower = next(id for id in world.nodes if id != leader)
+    session = world.open(follower)
+    world.write(follower, session, create("/a", b"0"))
+    change: Op = put("/a", b"1")
+    if order.endswith("transaction"):
+        change = Multi((put("/a", b"1"), put("/a", b"2")))
+    watcher, calls = Counted(), list[Call]()
+
+    def watch(replica: Replica) -> None:
+        replica.watch(session, watcher, "/a", WatchMode.DATA)
+
+    def watch_and_change(replica: Replica) -> None:
+        watch(replica)
+        calls.append(replica.submit(session, change))
+
+    if order.startswith("change under way"):
+        [call] = world.submit(follower, session, change)
+        world.run(world.rng.uniform(0.0, 0.001))
+        assert not call.settled
+        world.act(follower, watch)
+    elif order == "change, watch":
+        world.write(follower, session, change)
+        world.act(follower, watch)
+        [call] = world.submit(follower, session, put("/a", b"behind it"))
+    elif order == "watch and change in one step":
+        world.act(follower, watch_and_change)
+        [call] = calls
+    else:
+        world.act(follower, watch)
+        world.run(world.rng.uniform(0.0, 1.0))
+        [call] = world.submit(follower, session, change)
+    world.result(call)
+    world.write(follower, session, put("/a", b"later"))
+    expected = b"behind it" if order == "change, watch" else b"1"
+    assert [(event.zxid, event.data) for event in watcher.told] == [(call.zxid, expected)]
