@@ -27,7 +27,6 @@ class Diary:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self.node = node
         self.life = life
-        self.count = 0
 
     def write(self, kind: type[Event], *fields: Any) -> None:
         """An event of this kind, of this node and life, now. fields: those behind ``t``, ``node`` and ``life``."""
@@ -41,7 +40,6 @@ class Diary:
         line = encode_line(event)
         while line:
             line = line[os.write(self._fd, line) :]
-        self.count += 1
 
     def close(self) -> None:
         os.close(self._fd)

@@ -118,6 +118,7 @@ class RecordingEndpoint(Endpoint):
         self._awaited: set[Call] = set()
         self._watchers: dict[Watcher, RecordedWatcher] = {}
         self.contenders = Contenders(diary)
+        self.calls_ended = 0
 
     @property
     def session(self) -> LocalSessionView:
@@ -291,4 +292,5 @@ class RecordingEndpoint(Endpoint):
     def _return(
         self, id: int, client: int, status: str, value: Plain, *, session: int = 0, cseq: int = 0, zxid: int = 0, applied: int = 0
     ) -> None:
+        self.calls_ended += 1
         self._diary.write(Return, id, client, status, value, session, cseq, zxid, applied)

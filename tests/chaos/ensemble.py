@@ -113,6 +113,10 @@ class ChaosEnsemble(Ensemble):
         """How the present life of a member was when it last said so; empty before it has."""
         return self[id].said("pulse") or {}
 
+    def calls_ended(self) -> int:
+        """Of all lives, as they have said it last."""
+        return sum(pulse["calls"] for life in self.lives if (pulse := life.said("pulse")))
+
     def leader_id(self) -> int | None:
         """As those who run have said it last: who leads in the highest epoch. Plain, and perhaps out of date."""
         leading = [(pulse["epoch"], id) for id in self.peers if self[id].alive and (pulse := self.pulse(id)).get("role") == "LEADING"]

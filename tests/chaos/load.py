@@ -68,7 +68,6 @@ class Load:
         self._values = count(1)
         self._stopping = not working
         self._stopped = trio.Event()
-        self.rounds = 0
 
     async def run(self) -> None:
         """Until ``stop``, or an error that is none of an application's everyday life."""
@@ -111,7 +110,6 @@ class Load:
                     await turn(chance)
             except (*_ANSWERS, zkembed.SessionExpiredError, zkembed.LockLostError):
                 pass
-            self.rounds += 1
             await trio.sleep(chance.uniform(0, self._pace.think))
 
     def _data(self) -> bytes:

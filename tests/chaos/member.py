@@ -33,11 +33,10 @@ PULSE = 0.25
 class ChaosMember(Member):
     """Also says, a few times a second, how it is: who leads, whether it has a vote, how far the work has come."""
 
-    def __init__(self, zk: Client, load: Load, endpoint: RecordingEndpoint, diary: Diary) -> None:
+    def __init__(self, zk: Client, load: Load, endpoint: RecordingEndpoint) -> None:
         super().__init__(zk, load)
         self._load = load
         self._endpoint = endpoint
-        self._diary = diary
 
     def tasks(self) -> list[Callable[[], Awaitable[None]]]:
         return [*super().tasks(), self.tell_pulse]
@@ -64,8 +63,7 @@ class ChaosMember(Member):
             serving=node.serving,
             has_vote=node.has_vote,
             applied=node.applied_zxid,
-            rounds=self._load.rounds,
-            noted=self._diary.count,
+            calls=self._endpoint.calls_ended,
         )
 
 
@@ -92,7 +90,7 @@ async def main(settings: dict[str, Any]) -> None:
             recorded = Client(endpoint, node=zk.node, replica=zk.replica)
             tell(event="in", session=zk.session.id, epoch=zk.node.epoch, role=zk.node.role.name)
             load = Load(recorded, endpoint, diary, chance, resource, Pace(), working=working)
-            await ChaosMember(recorded, load, endpoint, diary).run(receive)
+            await ChaosMember(recorded, load, endpoint).run(receive)
         tell(event="left")
         nursery.cancel_scope.cancel(reason="left")
 

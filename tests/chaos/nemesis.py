@@ -123,6 +123,7 @@ class Nemesis:
         return bool(ids)
 
     async def _wipe(self, step: Step) -> bool:
+        self._look_for_votes()
         if len(self._voteless) >= self.minority:
             return False
         ids = self._some(step, 1)
@@ -186,11 +187,14 @@ class Nemesis:
 
     async def _watch_votes(self) -> None:
         while True:
-            for id in list(self._voteless):
-                if self.ensemble[id].number >= self._voteless[id] and self.ensemble.pulse(id).get("has_vote"):
-                    del self._voteless[id]
-                    self._say(f"member {id} has a vote again")
+            self._look_for_votes()
             await trio.sleep(0.1)
+
+    def _look_for_votes(self) -> None:
+        for id, life in list(self._voteless.items()):
+            if self.ensemble[id].number >= life and self.ensemble.pulse(id).get("has_vote"):
+                del self._voteless[id]
+                self._say(f"member {id} has a vote again")
 
     # --- the network --------------------------------------------------------------------------------------------------
 

@@ -87,15 +87,15 @@ class Chaos:
         counted, at = 0, trio.current_time()
         while True:
             await trio.sleep(STATUS_EVERY)
-            noted = sum(life.said("pulse")["noted"] for life in ensemble.lives if life.said("pulse"))  # type: ignore[index]
+            calls = ensemble.calls_ended()
             now = trio.current_time()
             leader = ensemble.leader_id()
             serving = [str(id) for id in ensemble.peers if ensemble[id].alive and ensemble.pulse(id).get("serving")]
             self.say(
-                f"- {(noted - counted) / (now - at):.0f} events/s, leader {leader or 'none'}, serving {' '.join(serving) or 'nobody'}, "
+                f"- {(calls - counted) / (now - at):.0f} calls/s, leader {leader or 'none'}, serving {' '.join(serving) or 'nobody'}, "
                 f"resource: {ensemble.resource.accepted} accepted, {ensemble.resource.refused} refused"
             )
-            counted, at = noted, now
+            counted, at = calls, now
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

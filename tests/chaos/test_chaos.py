@@ -21,14 +21,16 @@ import trio
 from .ensemble import ChaosEnsemble, open_chaos
 from .guardian import PROJECT
 from .judge import judge_directory
+from .nemesis import Nemesis
 from .rest import come_to_rest
 from .run import Chaos, Options, passed
+from .schedule import KINDS, Step
 from .verdict import Verdict, table
 
 SEED = int(os.environ.get("ZKEMBED_CHAOS_SEED", "3"))
 SECONDS = 12.0
 ROUNDS = 3
-EVENTS_A_ROUND = 1000
+CALLS_A_ROUND = 500
 PATIENCE = 60.0
 
 
@@ -49,14 +51,10 @@ async def test_a_short_run_of_everything_at_once_breaks_no_invariant(tmp_path: P
     check(options.directory, seen=("A2", "D1", "D3", "D5", "S1", "S2", "S5", "S6", "S7", "S8", "L1", "V1", "V3"))
 
 
-async def wait_noted(ensemble: ChaosEnsemble, count: int) -> None:
-    """So many lines more in the diaries of those who run."""
-    before = {life: (life.said("pulse") or {"noted": 0})["noted"] for life in ensemble.running()}
-
-    def noted() -> int:
-        return sum((life.said("pulse") or {"noted": 0})["noted"] - start for life, start in before.items())
-
-    await ensemble.wait(lambda: noted() >= count, f"{count} events")
+async def wait_calls(ensemble: ChaosEnsemble, count: int) -> None:
+    """So many calls more."""
+    goal = ensemble.calls_ended() + count
+    await ensemble.wait(lambda: ensemble.calls_ended() >= goal, f"{count} calls")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +66,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         async with open_chaos(directory, 3, SEED) as ensemble:
             for _ in range(ROUNDS):
                 await ensemble.start_all()
-                await wait_noted(ensemble, EVENTS_A_ROUND)
+                await wait_calls(ensemble, CALLS_A_ROUND)
                 lives = ensemble.running()
                 ensemble.kill_at_once(lives)
                 await ensemble.bury(lives)
@@ -86,6 +84,32 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_after_all_processes_were_killed_at_once_every_answered_write_is_there(killed: Path) -> None:
     """Invariant D1: nobody is left to tell the others, so what comes back comes from the disks. Several rounds of it."""
     check(killed, seen=("A2", "D1", "D5", "S1", "S2", "S8", "L1"))
+
+
+@pytest.mark.timeout(240)
+async def test_a_member_is_wiped_only_when_the_one_before_it_has_its_vote_back(tmp_path: Path) -> None:
+    """Rule I-3, invariant D1: two of three lose their disks one after the other, and what both had acknowledged is there."""
+
+    def wipe(number: int, victim: int) -> Step:
+        others = [id for id in (1, 2, 3) if id != victim]
+        return Step(number, 0.0, KINDS["wipe"], 0.0, 0.0, (victim, *others), way=False)
+
+    async with open_chaos(tmp_path / "run", 3, SEED) as ensemble:
+        said: list[str] = []
+        nemesis = Nemesis(ensemble, said.append)
+        await ensemble.start_all()
+        await wait_calls(ensemble, CALLS_A_ROUND)
+        await nemesis.run([wipe(1, 1), wipe(2, 2)])
+        assert (nemesis.done["wipe"], nemesis.skipped["wipe"]) == (1, 1)
+        await ensemble.wait(lambda: ensemble.pulse(1).get("has_vote"), "the first one's vote", PATIENCE)
+        await nemesis.run([wipe(3, 2)])
+        assert nemesis.done["wipe"] == 2
+        await nemesis.heal()
+        await come_to_rest(ensemble)
+        lives = ensemble.running()
+        ensemble.kill_at_once(lives)
+        await ensemble.bury(lives)
+    check(tmp_path / "run", seen=("A2", "D1", "D5", "S1", "S8"))
 
 
 # --- the judge of such runs ------------------------------------------------------------------------------------------
