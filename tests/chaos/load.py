@@ -67,6 +67,7 @@ class Load:
         self._pace = pace
         self._values = count(1)
         self._stopping = not working
+        self._asked_to_stop = trio.Event()
         self._stopped = trio.Event()
 
     async def run(self) -> None:
@@ -99,6 +100,7 @@ class Load:
     async def stop(self) -> None:
         """No new rounds; returns when every call has ended."""
         self._stopping = True
+        self._asked_to_stop.set()
         await self._stopped.wait()
 
     async def _repeat(self, turn: Callable[[Random], Awaitable[None]], chance: Random) -> None:
@@ -222,12 +224,13 @@ class Load:
             while True:
                 await self._raise_guarded(held, chance)
                 await self._raise_shared(held)
-                if trio.current_time() >= deadline:
+                if self._stopping or trio.current_time() >= deadline:
                     break
 
     async def _lead(self, chance: Random) -> None:
         async with _Noted(Election(self._zk, ELECTION), self._endpoint.contenders) as held:
-            await trio.sleep(self._hold_for(chance))
+            with trio.move_on_after(self._hold_for(chance)):
+                await self._asked_to_stop.wait()
             held.check()
 
     def _hold_for(self, chance: Random) -> float:
