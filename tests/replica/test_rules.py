@@ -11,6 +11,7 @@ from zkembed.endpoint import SessionState
 from zkembed.replica.config_text import config_text
 from zkembed.replica.effects import LoadState
 from zkembed.testing.simulated.replica_app import load_tree
+from zkembed.tree.ops import CloseSession
 from zkembed.tree.results import Failure, public
 from zkembed.tree.tree import Tree
 from zkembed.tree.watches import WatchMode
@@ -408,3 +409,37 @@ def test_s_7_nobody_is_suspended_while_the_ensemble_is_whole(timeout: float) -> 
     world.run(20.0)
     for node, session in ((leader, own), (follower, other)):
         assert [state for _, id, state in world.app(node).states if id == session.id] == [CONNECTED]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_s_1_a_session_closed_before_its_creation_is_answered_closes_under_whatever_id_it_gets(seed: int) -> None:
+    """S-1: the leader dies with the creation; it goes out again under a fresh id, and its close, asked for before, must mean that one."""
+    world = World(seed=seed)
+    world.wait_serving()
+    leader = world.wait_leader()
+    origin = next(node for node in world.nodes if node != leader)
+    session = world.open(origin, wait=False)
+    first = session.id
+    world.submit(origin, session, CloseSession(session.id, False))
+    world.crash(leader)
+    world.run_until(lambda: session.gone, 40.0)
+    assert session.state is SessionState.CLOSED
+    assert session.id != first
+    world.wait_serving(*[node for node in world.nodes if node != leader])
+    assert not world[origin].halted
+
+
+def test_w_2_a_session_that_has_ended_leaves_no_watch_behind() -> None:
+    """W2: nobody is told anything behind his end, and the table does not grow with sessions that come and go."""
+    world = World()
+    leader = world.wait_leader()
+    world.wait_serving()
+    session, other = world.open(leader), world.open(leader)
+    world.write(leader, other, create("/a"))
+    watcher = world.watch(leader, session, "/a", WatchMode.DATA)
+    [call] = world.submit(leader, session, CloseSession(session.id, False))
+    world.run_until(lambda: call.settled)
+    assert watcher.ended is not None
+    assert len(world.replica(leader).watches) == 0
+    world.write(leader, other, put("/a", b"later"))
+    assert watcher.events == []
