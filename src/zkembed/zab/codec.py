@@ -96,7 +96,7 @@ def _member(kind: type[IntEnum]) -> Check:
 
     def check(value: Any) -> Any:
         if type(value) is not int or value not in values:
-            raise DecodeError(f"{value!r} is no {kind.__name__}")
+            raise DecodeError(f"a {kind.__name__} was expected")  # Without the value: it may be long, and goes to the log.
         return values[value]
 
     return check

@@ -372,6 +372,8 @@ class Learner:
             raise ProtocolError("PROPOSAL before NEWLEADER")
         if message.records and epoch_of(message.records[0].zxid) != self.epoch:
             raise ProtocolError(f"proposal {to_hex(message.records[0].zxid)} in epoch {self.epoch}")
+        # Before anything is taken: a message is refused as a whole.
+        self._check_commit(message.commit, message.records[-1].zxid if message.records else self._core.history.end)
         self._accept(message.records)
         self._learn_commit(message.commit)
         self._watch_own_disk()
@@ -390,10 +392,13 @@ class Learner:
         if not self.serving:
             return
         history = self._core.history
-        if commit > history.end:
-            raise ProtocolError(f"commit point {to_hex(commit)} beyond the last queued record {to_hex(history.end)}")
+        self._check_commit(commit, history.end)
         if commit > history.committed:
             history.set_committed(commit)
+
+    def _check_commit(self, commit: int, end: int) -> None:
+        if self.serving and commit > end:
+            raise ProtocolError(f"commit point {to_hex(commit)} beyond the last queued record {to_hex(end)}")
 
     def on_ping(self, message: Ping) -> None:
         self._learn_commit(message.commit)

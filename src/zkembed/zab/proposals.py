@@ -88,11 +88,12 @@ class Proposals:
         self._full = self._full or not self.can_propose
 
     def on_ack(self, handler: Handler, message: Ack) -> None:
-        """(rule B-4)"""
-        if message.zxid > self._attempt.core.history.end or message.zxid < handler.acked:
-            raise ProtocolError(
-                f"ack of {to_hex(message.zxid)}: acked was {to_hex(handler.acked)}, sent {to_hex(self._attempt.core.history.end)}"
-            )
+        """(rule B-4) It names an entry that was sent; below the base, which may have moved on meanwhile, nobody can tell any more."""
+        history = self._attempt.core.history
+        if message.zxid > history.end or message.zxid < handler.acked:
+            raise ProtocolError(f"ack of {to_hex(message.zxid)}: acked was {to_hex(handler.acked)}, sent {to_hex(history.end)}")
+        if message.zxid >= history.base and not history.holds(message.zxid):
+            raise ProtocolError(f"ack of {to_hex(message.zxid)}, which is no entry of the log")
         handler.acked = message.zxid
         handler.heard_at = self._attempt.core.now
         self.acks_moved = True
