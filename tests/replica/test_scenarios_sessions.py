@@ -164,8 +164,8 @@ def test_SE_18_rounds_answered_before_establishment_confirm_nothing() -> None:
 
 
 def full_timeouts(seed: int) -> None:
-    """A hundred sessions; some are created while the third node syncs, some while their leader dies. Whoever leads next, none expires before
-    a full timeout has passed under it, also with its owner dead, and then all do."""
+    """A hundred sessions; some are created while the third node syncs, some while their leader dies. Under the next none expires before
+    a full timeout has passed, also with its owner dead, and then all do."""
     world, leader, (follower, third) = up(seed=seed)
     for id in world.nodes:
         world.app(id).honest = False  # To look at everything after every step would be all that this test does.
