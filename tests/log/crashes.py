@@ -12,7 +12,6 @@ sixteen blocks of a half-written temporary file, which it deletes unread, cost n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from typing import TypeVar
 
 from attrs import frozen
@@ -95,14 +94,3 @@ def explore(moment: Moment, start: Callable[[SimulatedDisk, Case], T]) -> Iterat
         if count > CASES_MAX:
             raise TooManyCasesError(f"step {moment.step}: more than {CASES_MAX} cases of {len(moment.disk.unsynced())} effects")
         yield Case(moment, taken), result
-
-
-def fingerprint(disk: SimulatedDisk) -> bytes:
-    """Equal for disks whose files have equal names and content, as the process reads them."""
-    digest = blake2b(digest_size=16)
-    for name in disk.names():
-        content = disk.read(name)
-        digest.update(b"%d %d " % (len(name), len(content)))
-        digest.update(name.encode())
-        digest.update(content)
-    return digest.digest()

@@ -12,7 +12,7 @@ from zkembed.log.base import Log
 from zkembed.log.simulated_disk import SimulatedDisk
 from zkembed.record import Record
 
-from .crashes import Case, Moment, explore, fingerprint, record
+from .crashes import Case, Moment, explore, record
 from .helpers import behind, history, open_log
 from .model import Found, State, difference, find
 from .stories import Story, forgetful, lazy, prepare
@@ -20,11 +20,13 @@ from .stories import Story, forgetful, lazy, prepare
 
 @frozen
 class Allowed:
-    """What may be found at a moment.  states: any of them.  starts: the identities of the starts that had returned."""
+    """What may be found at a moment.  act: within which it is, or behind which, if it has returned.  states: any of them.
+    starts: the identities of the starts that had returned."""
 
     act: str
     states: tuple[State, ...]
     starts: tuple[Identity, ...]
+    returned: bool = False
 
     def difference(self, found: Found) -> str:
         """In what the log that was found is none of these; "" if it is one."""
@@ -58,7 +60,7 @@ def moments_of(story: Story) -> Iterator[tuple[Moment, Allowed]]:
         for moment in moments[:-1]:
             assert isinstance(moment.mark, Allowed)
             yield moment, moment.mark
-        yield moments[-1], Allowed(f"behind {name}", (after,), tuple(place.starts))
+        yield moments[-1], Allowed(name, (after,), tuple(place.starts), returned=True)
         state = after
 
 
@@ -76,13 +78,15 @@ class Report:
 
 @define
 class Matrix:
-    """Runs it. everywhere: crash again in every start, not in one of each kind."""
+    """Runs it.  everywhere: die also in every start behind a crash, not only in one of each kind, and in those behind every kill, not only
+    behind kills between two acts."""
 
     story: Story
     everywhere: bool = False
     report: Report = Factory(Report)
     _gone_on: set[bytes] = Factory(set)
     _kinds: set[object] = Factory(set)
+    _died_in: set[object] = Factory(set)
 
     def run(self) -> Report:
         for moment, allowed in moments_of(self.story):
@@ -105,14 +109,14 @@ class Matrix:
         """Start, read all, go on; what was found."""
         log = self._next_log(disk)
         found = find(log)
-        if (image := fingerprint(disk)) not in self._gone_on:
+        if (image := disk.digest()) not in self._gone_on:
             self._gone_on.add(image)
             self._go_on(disk, log, found, case)
         return found
 
     def _judge(self, found: Found, allowed: Allowed, case: object) -> None:
         difference = allowed.difference(found)
-        assert not difference, f"{self.story.name}, in {allowed.act}: {case}: {difference}"
+        assert not difference, f"{self.story.name}, {'behind' if allowed.returned else 'in'} {allowed.act}: {case}: {difference}"
 
     def _kill(self, moment: Moment, allowed: Allowed) -> None:
         """Only the process dies, so nothing is lost; but what the next start reports must survive a power cut right behind it (P-10)."""
@@ -126,7 +130,8 @@ class Matrix:
         found = find(log)
         self._judge(found, allowed, told)
         self._go_on(disk, log, found, told)
-        self._again(killed, found, allowed, told)
+        if self.everywhere or allowed.returned:
+            self._again(killed, found, allowed, told)
 
     # --- and then ---
 
@@ -151,9 +156,9 @@ class Matrix:
         assert (now.damage, now.snapshots, now.epochs) == ("", found.snapshots, found.epochs)
 
     def _again(self, disk: SimulatedDisk, found: Found, allowed: Allowed, told: object) -> None:
-        """The power fails in the start on this disk too, at each of its steps: the next start finds what the matrix allows, and the same as
-        this one, if this one has returned or nothing but its own was unsynced. Once for each kind of start: the steps that it takes, what it
-        finds, and which files and names were unsynced before it."""
+        """The power fails in the start on this disk too, at each of its steps: the next start finds what the matrix allows, and the same
+        as this one, if this one has returned or nothing but its own was unsynced. Once for each kind of start: the steps that it takes,
+        what it finds, and which files and names were unsynced before it."""
         unsynced = disk.unsynced()
         moments = self._moments_of_start(disk)
         kind = (tuple(moments[-1].disk.journal or ()), found.content(), frozenset((effect.kind, effect.name) for effect in unsynced))
@@ -161,8 +166,13 @@ class Matrix:
             return
         self._kinds.add(kind)
         for moment in moments:
-            self.report.starts_died_in += 1
             exact = not unsynced or (moment is moments[-1] and self._remembers)
+            # Starts of different kinds are soon the same: what was unsynced before them is settled by their first sync.
+            place = (moment.disk.digest(), found.content(), exact, id(allowed.states))
+            if place in self._died_in and not self.everywhere:
+                continue
+            self._died_in.add(place)
+            self.report.starts_died_in += 1
             for again, second in explore(moment, lambda disk, _: find(self._next_log(disk))):
                 self.report.second_cases += 1
                 self._judge(second, allowed, f"{told}; then in the start {again}")

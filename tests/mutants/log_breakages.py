@@ -195,6 +195,17 @@ def abandoned_install_is_taken_for_the_log(patch: Patch) -> None:
     patch.setattr(opening, "load_manifest", load)
 
 
+def generations_are_used_again(patch: Patch) -> None:
+    """P-7: a start goes on behind the newest generation that it sees, though files of a newer one may come back."""
+    patch.setattr(engine, "GENERATIONS_OF_A_START", 1)
+    original = LogEngine._begin
+
+    def begin(self: LogEngine, found: Any, run: Any) -> Any:
+        return original(self, evolve(found, generation=max(found.generation - 1, 0)), run)
+
+    patch.setattr(LogEngine, "_begin", begin)
+
+
 def snapshot_is_named_before_it_is_durable(patch: Patch) -> None:
     """P-8: an own snapshot gets its name, and is synced afterwards."""
 
@@ -319,6 +330,11 @@ def damage_empties_the_directory(patch: Patch) -> None:
 def last_batch_is_not_written_again(patch: Patch) -> None:
     """P-10: what a start reads is taken for durable. (After a kill it may be in the cache only.)"""
     patch.setattr(_Scan, "_set_aside", lambda self, verdict: None)
+
+
+def seal_at_the_end_is_listed(patch: Patch) -> None:
+    """P-10: a seal that may be in the cache only is part of the log that the manifest lists."""
+    patch.setattr(_Scan, "_drop_seal", lambda self: None)
 
 
 def epochs_are_not_written_again(patch: Patch) -> None:

@@ -11,6 +11,7 @@ Every changing operation is one step. A test may cut the power before any step, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 
 from attrs import evolve, frozen
 
@@ -307,6 +308,23 @@ class SimulatedDisk(Disk):
         twin.steps, twin.boots, twin._syncs = self.steps, self.boots, self._syncs
         twin._off, twin._locked, twin._directory_error = self._off, self._locked, self._directory_error
         return twin
+
+    def digest(self) -> bytes:
+        """Equal for disks that hold the same, durably and in the cache, and can lose the same: whatever happens to one has the same outcome
+        on the other."""
+        digest = blake2b(digest_size=16)
+        for names in (self._cached, self._durable):
+            for name in sorted(names):
+                digest.update(f"{name} {len(names[name].cached)} {len(names[name].durable)} ".encode())
+                digest.update(names[name].cached)
+                digest.update(names[name].durable)
+        for name, inode in self._inodes():
+            for offset, data in (*inode.limbo, (-1, b""), *inode.pending):
+                digest.update(f"{name} {inode.sized} {offset} {len(data)} ".encode())
+                digest.update(data)
+        for entry in (*self._limbo, _Entry("", ""), *self._entries):
+            digest.update(f"{entry.kind} {entry.name} {entry.old} ".encode())
+        return digest.digest()
 
     def _inodes(self) -> list[tuple[str, Inode]]:
         """Each inode that the directory knew, knows, or may come to know again, once."""
