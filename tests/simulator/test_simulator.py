@@ -52,6 +52,13 @@ def test_other_sizes_hold(nodes: int) -> None:
         assert verdict.ok, f"seed {seed} of {nodes}: {verdict.violation}: {verdict.text}\n{verdict.story}"
 
 
+def test_beyond_the_budget_nobody_lies() -> None:
+    """A majority may lose its disks: A, D3 and S hold all the same; that the ensemble goes on is not asked."""
+    for seed in range(8):
+        verdict = simulate(seed, beyond=True, operations=150)
+        assert verdict.ok, f"seed {seed}: {verdict.violation}: {verdict.text}\n{verdict.story}"
+
+
 def test_V7_one_seed_is_one_history_under_two_hash_seeds() -> None:
     for seed in (5, 8):
         here = simulate(seed).fingerprint

@@ -101,6 +101,8 @@ class Nemesis:
             return False
         voters = world.judge.configurations[-1].voters
         whole = [id for id in voters if world.whole(id) and id != node]
+        if world.options.beyond:  # With nobody left who knows of the ensemble its members would found another one.
+            return bool(whole)
         return node in world.nodes and len(whole) * 2 > len(voters)
 
     def _disk(self, node: int) -> EngineDisk:
@@ -294,6 +296,18 @@ class Nemesis:
     def _one_way(self, rng: Random) -> bool:
         return self._cut(rng, both=False)
 
+    def _isolate(self, rng: Random) -> bool:
+        """Mostly a node that hosts sessions and does not lead, sometimes the leader: whoever it is, its owners outlive their leases."""
+        node = self._running(rng)
+        others = [id for id in self._world.nodes if id != node]
+        if not node or not others:
+            return False
+        duration = rng.uniform(3.5, 10.0)
+        self._tell("isolate", node, f"for {duration:.1f} s")
+        self._world.partition([node], others)
+        self._later(duration, self._world.heal_all)
+        return True
+
     def _partition(self, rng: Random) -> bool:
         ids = list(self._world.nodes)
         if len(ids) < 2:
@@ -410,6 +424,7 @@ _HAPPEN: dict[str, Callable[[Nemesis, Random], bool]] = {
     "disk-stuck": Nemesis._disk_stuck,
     "cut": Nemesis._cut,
     "one-way": Nemesis._one_way,
+    "isolate": Nemesis._isolate,
     "partition": Nemesis._partition,
     "ring": Nemesis._ring,
     "break": Nemesis._break,

@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=int, default=3, metavar="N", help="voters: 1, 2, 3, 5 or 7 (default 3)")
     parser.add_argument("--operations", type=_positive, default=300, metavar="N", help="calls of clients in a run, about (default 300)")
     parser.add_argument("--faults", type=_faults, metavar="KIND,...", help=f"kinds that may happen: {', '.join(FAULTS)} (default all)")
+    parser.add_argument("--beyond", action="store_true", help="a majority may lose its disks: nobody may lie, more is not asked")
     parser.add_argument("--skip", type=_numbers, default=(), metavar="N,...", help="faults of the plan that are left out")
     parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("--shrink", action="store_true", help="leave out faults of a failing seed while it fails in the same way")
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None, out: IO[str] = sys.stdout) -> int:
     args = parser().parse_args(arguments)
-    wishes = {"nodes": args.nodes, "operations": args.operations, "faults": args.faults, "skipped": args.skip}
+    wishes = {"nodes": args.nodes, "operations": args.operations, "faults": args.faults, "beyond": args.beyond, "skipped": args.skip}
     tally, began = Tally(), time.monotonic()
     try:
         if args.seed is not None:
@@ -185,6 +186,8 @@ def _flags(seed: int, wishes: dict[str, object], skipped: Iterable[int] | None =
     faults = wishes["faults"]
     if isinstance(faults, tuple):
         flags += ["--faults", ",".join(faults)]
+    if wishes["beyond"]:
+        flags.append("--beyond")
     left_out = wishes["skipped"] if skipped is None else skipped
     if left_out:
         flags += ["--skip", ",".join(map(str, sorted(left_out)))]  # type: ignore[call-overload]

@@ -191,11 +191,12 @@ class Simulation(Cluster):
 
     def run_all(self) -> Verdict:
         """Both phases; whatever goes wrong becomes the verdict."""
-        violation, text = "", ""
+        options, violation, text = self.options, "", ""
         nodes: tuple[int, ...] = ()
         try:
             self._disturbed()
-            self._calm()
+            if not options.beyond:
+                self._calm()
             self._finish()
         except Violation as error:
             violation, text, nodes = error.id, error.text, error.nodes
@@ -209,7 +210,7 @@ class Simulation(Cluster):
             violation=violation,
             text=text,
             judged=judged,
-            planned=self.options.planned,
+            planned=options.planned,
             happened=self.nemesis.happened,
             disturbed=self._disturbed_commit(),
             marks=self._seen(),
@@ -390,9 +391,11 @@ class Simulation(Cluster):
         for node_id in up:
             self.app(node_id).replica.check_invariants()
         applied = tuple((node_id, self.app(node_id).replica.tree.applied) for node_id in up)
-        self.history.record(Quiet(self.now, 0, 0, applied))
+        calm = not self.options.beyond
+        if calm:
+            self.history.record(Quiet(self.now, 0, 0, applied))
         for checker in self.checkers:
-            checker.finish(calm=True)
+            checker.finish(calm=calm)
 
     # --- for people
 

@@ -32,6 +32,7 @@ FAULTS: dict[str, str] = {
     "disk-stuck": "a disk hangs",
     "cut": "nothing passes between two nodes, both ways; links stay up, silent",
     "one-way": "nothing passes from one node to another; the way back is open",
+    "isolate": "one node is cut off for longer than some sessions last",
     "partition": "the ensemble falls into two parts",
     "ring": "each node reaches its neighbours only, so that majorities overlap",
     "break": "the links between two nodes break",
@@ -44,6 +45,9 @@ FAULTS: dict[str, str] = {
     "resync": "a follower asks for a snapshot of the leader",
 }
 
+HARMFUL = ("wipe", "bit-flip")
+"""Those that take synced data away."""
+
 
 @frozen
 class Options:
@@ -51,6 +55,7 @@ class Options:
 
     nodes: voters.  operations: of clients, about.  faults: kinds that may happen, in the order of FAULTS.  planned: how many of them.
     duration: seconds of simulated time in which they happen.  wire: messages go through the codec.
+    beyond: a majority may lose its disks; then nothing more is promised than that nobody lies (docs/invariants.md).
     skipped: places in the plan of faults that do not happen, for shrinking.
     """
 
@@ -66,6 +71,7 @@ class Options:
     wire: bool
     delay: tuple[float, float]
     together: float
+    beyond: bool = False
     skipped: frozenset[int] = field(factory=frozenset, repr=lambda skipped: repr(sorted(skipped)))
 
 
@@ -77,7 +83,15 @@ def check_faults(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in FAULTS if name in names)
 
 
-def draw(seed: int, *, nodes: int = 3, operations: int = 300, faults: Sequence[str] | None = None, skipped: Sequence[int] = ()) -> Options:
+def draw(
+    seed: int,
+    *,
+    nodes: int = 3,
+    operations: int = 300,
+    faults: Sequence[str] | None = None,
+    beyond: bool = False,
+    skipped: Sequence[int] = (),
+) -> Options:
     """The options of one seed. faults: the kinds to choose from. Raises BadArgumentsError."""
     if type(seed) is not int or seed < 0:
         raise BadArgumentsError(f"seed is {seed!r}, expected a number from 0 on")
@@ -89,6 +103,8 @@ def draw(seed: int, *, nodes: int = 3, operations: int = 300, faults: Sequence[s
     rng = Random(f"zkembed options {seed}")
     share = rng.choice([0.15, 0.3, 0.6, 1.0])
     drawn = tuple(name for name in allowed if rng.random() < share)
+    if beyond:  # An old copy that a majority cannot recognise is beyond everything; the others make for more than a minority.
+        drawn = tuple(name for name in allowed if name in {*drawn, *HARMFUL} and name != "old-copy")
     short = rng.random() < 0.25
     return Options(
         seed=seed,
@@ -118,5 +134,6 @@ def draw(seed: int, *, nodes: int = 3, operations: int = 300, faults: Sequence[s
         wire=rng.random() < 0.25,
         delay=rng.choice([(0.0002, 0.001), (0.0002, 0.02), (0.001, 0.15)]),
         together=rng.choice([0.0, 0.8, 1.0]),
+        beyond=beyond,
         skipped=frozenset(skipped),
     )

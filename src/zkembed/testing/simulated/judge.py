@@ -47,7 +47,7 @@ class Judge:
         self.judged: Counter[str] = Counter()
         self.committed: list[Record] = []
         self.position: dict[int, int] = {EMPTY: 0}
-        self.proposed: dict[int, bytes] = {}
+        self.proposed: dict[int, Record] = {}
         self.established: dict[int, int] = {}
         self.established_count = 0
         self.configurations: list[Configuration] = []
@@ -139,43 +139,49 @@ class Judge:
         voter = (node.id, disk.storage_id)
         if live.end > held.get(voter, EMPTY):
             held[voter] = live.end
-            self._extend(node, epoch, live)
+            self._extend(node, epoch, held)
 
-    def _extend(self, node: SimNode, epoch: int, live: Generation) -> None:
+    def _extend(self, node: SimNode, epoch: int, held: Mapping[Voter, int]) -> None:
         """What a quorum holds is committed: before an undecided CONFIG by the old one's, at it by both, behind it by its own (B-5)."""
         if not self.configurations:
-            first = live.records[0] if live.records else None
+            first = node.disk.live.records[0] if node.disk.live.records else None
             if first is None or first.kind is not Kind.CONFIG:
                 return
             self.configurations.append(Configuration.decode(first.payload))
-        held = self._held[epoch]
         while True:
             ruling = self.configurations[-1]
-            point = min(majority_point(ruling, held), live.end)
+            point = majority_point(ruling, held)
             if point <= self.end:
                 return
-            self._check_continues(node, epoch, live, point)
-            change = next((record for record in live.behind(self.end) if record.kind is Kind.CONFIG and record.zxid > ruling.version), None)
-            if change is None or change.zxid > point:
-                self._commit(live, point)
+            path = self._path_to(point, epoch, node)
+            change = next((record for record in path if record.kind is Kind.CONFIG and record.zxid > ruling.version), None)
+            if change is None:
+                self._commit(path)
                 return
-            self._commit(live, change.prev_zxid)
+            self._commit(record for record in path if record.zxid < change.zxid)
             following = Configuration.decode(change.payload)
             self.judged["A12"] += 1
             if majority_point(following, held) < change.zxid:
                 return
-            self._commit(live, change.zxid)
+            self._commit((change,))
             self.configurations.append(following)
 
-    def _check_continues(self, node: SimNode, epoch: int, live: Generation, point: int) -> None:
+    def _path_to(self, point: int, epoch: int, node: SimNode) -> list[Record]:
+        """The records behind what is committed, up to ``point``; they must stand on it (A2)."""
         self.judged["A2"] += 1
-        if live.base.zxid > self.end or live.chain_at(self.end) != (self.committed[-1].chain if self.committed else 0):
+        path: list[Record] = []
+        zxid = point
+        while zxid > self.end:
+            record = self.proposed[zxid]
+            path.append(record)
+            zxid = record.prev_zxid
+        if zxid != self.end:
             self._fail("A2", f"epoch {epoch} commits up to {to_hex(point)}, but its log lacks committed {to_hex(self.end)}", node.id)
+        path.reverse()
+        return path
 
-    def _commit(self, live: Generation, point: int) -> None:
-        for record in live.behind(self.end):
-            if record.zxid > point:
-                break
+    def _commit(self, records: Iterable[Record]) -> None:
+        for record in records:
             self._check_order(record)
             self.position[record.zxid] = len(self.committed) + 1
             self.committed.append(record)
@@ -213,9 +219,9 @@ class Judge:
 
     def _check_records(self, node: SimNode, effect: Any) -> None:
         for record in effect.records:
-            known = self.proposed.setdefault(record.zxid, record.encoded)
+            known = self.proposed.setdefault(record.zxid, record)
             self.judged["A1"] += 1
-            if known is not record.encoded and known != record.encoded:
+            if known is not record and known.encoded != record.encoded:
                 self._fail("A1", f"two different records for {to_hex(record.zxid)}", node.id)
             if record.kind is Kind.CONFIG and node.peer.role is Role.LEADING and type(effect) is Append:
                 self._check_change(node, record)

@@ -17,6 +17,7 @@ from ...errors import CorruptLogError, DecodeError
 from ...zab.codec import decode_frame, encode_frame
 from ...zab.effects import Dial, Purpose, SendRecords, SendSnapshot
 from ...zab.messages import Entries, Goodbye, GoodbyeCode, Message, SnapChunk
+from ..checkers import Violation
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -288,8 +289,11 @@ class Network:
         try:
             decode_frame(bytes(frame))
         except DecodeError as error:
+            self._world.judge.judged["V6"] += 1
             self.close(self._world.nodes[target], connection.links[target], str(error), tell=True)
             return True
+        except Exception as error:
+            raise Violation("V6", f"bytes from a peer raise {error!r}: {bytes(frame)!r}", (target,)) from error
         return False
 
     def connection(self, node_id: int, link: int) -> Connection | None:
