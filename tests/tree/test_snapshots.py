@@ -67,8 +67,8 @@ def test_a_loaded_tree_goes_on_where_the_other_stopped() -> None:
     assert_same(scene.tree, other.tree)
 
 
-def test_writes_during_a_snapshot_do_not_get_into_it() -> None:
-    """SN-4: nothing of what comes between two chunks, whatever it is."""
+def test_SN_4_writes_during_a_snapshot_do_not_get_into_it() -> None:
+    """Nothing of what comes between two chunks, whatever it is."""
     scene = opened()
     for number in range(3 * PAGE_ROWS):
         scene.checked = number % 500 == 0
@@ -91,8 +91,8 @@ def test_writes_during_a_snapshot_do_not_get_into_it() -> None:
 
 @settings(max_examples=80)
 @given(histories, histories, st.lists(st.integers(0, 3), max_size=12))
-def test_any_suffix_over_any_snapshot_is_the_whole(before: list[Step], after: list[Step], rhythm: list[int]) -> None:
-    """D18, SN-4, invariant D4: the snapshot is exact however chunks and writes interleave, and replay over it gives the same state."""
+def test_SN_4_any_suffix_over_any_snapshot_is_the_whole(before: list[Step], after: list[Step], rhythm: list[int]) -> None:
+    """D18, invariant D4: the snapshot is exact however chunks and writes interleave, and replay over it gives the same state."""
     scene = Scene()
     for step in before:
         play(scene, step)
