@@ -14,8 +14,9 @@ import pytest
 from attrs import Factory, define, evolve, frozen
 
 from zkembed.durable import Epochs, Identity, SnapshotInfo
+from zkembed.errors import StorageError
 from zkembed.log import tail
-from zkembed.log.base import Log, Recovered
+from zkembed.log.base import Log, Recovered, SnapshotWriter
 from zkembed.log.simulated_disk import SimulatedDisk
 from zkembed.record import Record
 from zkembed.zxid import to_hex
@@ -144,6 +145,7 @@ class Place:
     make: MakeLog
     starts: list[Identity] = Factory(list)
     log: Log | None = None
+    writer: SnapshotWriter | None = None
 
     @property
     def open_log(self) -> Log:
@@ -327,6 +329,40 @@ class Snapshot(Act):
 
     def then(self, state: State) -> State:
         return state if self.aborted else evolve(state, snapshots=tuple(sorted({*state.snapshots, self.record.zxid})))
+
+
+@frozen
+class BeginSnapshot(Act):
+    """Its first half; other acts go on beside it."""
+
+    record: Record
+
+    def do(self, place: Place) -> None:
+        place.writer = place.open_log.snapshot_writer(state_at(self.record))
+        for chunk in chunks_at(self.record)[:2]:
+            place.writer.write(chunk)
+
+
+@frozen
+class EndSnapshot(Act):
+    """The other half.  overtaken: the log was replaced meanwhile, so it is not needed any more."""
+
+    record: Record
+    overtaken: bool = False
+
+    def do(self, place: Place) -> None:
+        assert place.writer is not None
+        for chunk in chunks_at(self.record)[2:]:
+            place.writer.write(chunk)
+        if not self.overtaken:
+            place.writer.finish()
+            return
+        with pytest.raises(StorageError, match="not needed any more"):
+            place.writer.finish()
+        place.writer.abort()
+
+    def then(self, state: State) -> State:
+        return state if self.overtaken else Snapshot(self.record).then(state)
 
 
 @frozen
