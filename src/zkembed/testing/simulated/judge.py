@@ -296,6 +296,8 @@ class Judge:
         """A new life: its state is that of its snapshot."""
         self._epochs.setdefault(node.disk.storage_id, node.disk.epochs)
         self._check_epochs(node)
+        for record in node.disk.live.records:
+            self.proposed.setdefault(record.zxid, record)
         base = node.disk.newest_snapshot()[0].zxid
         if base not in self.position:
             self._fail("A9", f"node {node.id} starts from a snapshot at {to_hex(base)}, which is not committed", node.id)
