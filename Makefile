@@ -29,7 +29,7 @@ endif
 PYTHON ?= $(shell for p in $(PYTHONS); do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
-.PHONY: help demo test chaos lint bench clean force
+.PHONY: fuzz help demo test chaos lint bench clean force
 
 help: ## List these commands
 	@echo "usage: make COMMAND [ARGS=\"...\"] [PYTHON=python3.13] [VENV=.venv]"
@@ -52,6 +52,9 @@ lint: $(STAMPS)/lint ## ruff, mypy --strict, the tests of layers, public names a
 
 simulate: $(STAMPS)/test ## Ensembles from seeds, under faults and in judgement (SEEDS=2000 FIRST=0 NODES=3 JOBS=2, ARGS=--help)
 	@$(BIN)/python -m zkembed.testing.simulate --seeds $(SEEDS) --first $(FIRST) --nodes $(NODES) --jobs $(JOBS) $(ARGS)
+
+fuzz: $(STAMPS)/test ## Spoilt frames, snapshots and data directories for long (SEED=20 ITERATIONS=20000)
+	@FUZZ_SEED=$(or $(SEED),20) FUZZ_ITERATIONS=$(or $(ITERATIONS),20000) $(BIN)/python -m pytest tests/fuzz -q -s --timeout=86400 $(ARGS)
 
 bench: $(STAMPS)/test ## The benchmark: one JSON line for each figure
 	@$(BIN)/python benchmarks/run.py $(ARGS)

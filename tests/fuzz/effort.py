@@ -29,12 +29,12 @@ MESSAGE_CHARACTERS_MAX = 1000
 def _number(name: str, default: int, least: int) -> int:
     text = os.environ.get(name, str(default))
     if not text.isdecimal() or int(text) < least:
-        pytest.exit(f"{name}={text!r}: an integer of at least {least} was expected", returncode=4)
+        raise pytest.UsageError(f"{name}={text!r}: an integer of at least {least} was expected")
     return int(text)
 
 
 SEED = _number("FUZZ_SEED", 20, 0)
-ITERATIONS = _number("FUZZ_ITERATIONS", 400, 1)
+ITERATIONS = _number("FUZZ_ITERATIONS", 250, 1)
 
 
 @contextmanager

@@ -40,7 +40,8 @@ def mutants(corpus: Sequence[bytes], seed: int, count: int) -> Iterator[Mutant]:
 def spoil(data: bytes, other: bytes, random: Random) -> bytes:
     """Up to three changes. other: a second valid input, to splice in."""
     for _ in range(random.randint(1, CHANGES_MAX)):
-        data = random.choice(WAYS)(data, other, random)
+        way = random.choice(WAYS)
+        data = way(data, other, random)
     return data
 
 

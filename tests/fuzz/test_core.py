@@ -168,7 +168,7 @@ class Siege:
 
 def test_spoilt_frames_in_every_phase_end_their_own_link_and_nothing_else() -> None:
     world = World(3, seed=SEED, start=False)
-    siege = Siege(world, SEED, every=max(1, 1200 // ITERATIONS))
+    siege = Siege(world, SEED, every=max(1, 750 // ITERATIONS))
     started = world.started
 
     def start_surrounded(node: SimNode) -> None:

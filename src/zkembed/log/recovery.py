@@ -113,13 +113,19 @@ class _Recovery:
 
 
 def _live_segments(names: Iterable[str], manifest: Manifest) -> list[ListedSegment]:
-    """In the log's order. Of those not listed the start is not known: as if it were the beginning."""
-    added = [
-        ListedSegment(generation, number, EMPTY, OPEN_END)
+    """In the log's order. Of those not listed the start is not known: as if it were the beginning.
+
+    Their numbers have no gaps, so a file that is not there but has to be, since a later one is, counts as live too.
+    """
+    numbers = sorted(
+        number
         for generation, number in filter(None, map(parse_segment_name, names))
         if generation == manifest.generation and number >= manifest.next_number
-    ]
-    return [*manifest.segments, *sorted(added, key=lambda segment: segment.number)]
+    )
+    due = [before + 1 for before in (manifest.next_number - 1, *numbers[:-1])]
+    missing = {number for number, present in zip(due, numbers, strict=False) if number != present}
+    added = [ListedSegment(manifest.generation, number, EMPTY, OPEN_END) for number in sorted({*numbers, *missing})]
+    return [*manifest.segments, *added]
 
 
 def _live_snapshots(names: Iterable[str], manifest: Manifest) -> dict[int, int]:
