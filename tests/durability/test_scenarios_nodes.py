@@ -78,8 +78,12 @@ async def test_DU_13_a_cancelled_write_is_done_and_told_or_not_begun(make: Calla
         worker, told = LogWorker(log), list[int]()
         records = history(6)
 
-        def done(ops: Any, told: list[int] = told) -> None:
+        finished = trio.Event()
+
+        def done(ops: Any, told: list[int] = told, finished: trio.Event = finished) -> None:
             told.extend(op.records[-1].zxid for op in ops)
+            if len(told) == 6:
+                finished.set()
 
         cancel = CancelAfter(steps)
         with cancel.watching(), cancel.scope:
@@ -88,9 +92,7 @@ async def test_DU_13_a_cancelled_write_is_done_and_told_or_not_begun(make: Calla
                 for number, record in enumerate(records):
                     worker.put(Append(number, (record,)))
                     await trio.lowlevel.checkpoint()
-                await trio.testing.wait_all_tasks_blocked()
-                while not worker.idle:
-                    await trio.lowlevel.checkpoint()
+                await finished.wait()
                 nursery.cancel_scope.cancel()
         assert told == [record.zxid for record in records[: len(told)]]
         assert durable_behind_a_power_cut(disk) == (told[-1] if told else 0)
