@@ -137,7 +137,7 @@ async def contend(ensemble: Ensemble, id: int, recipe: Recipe, register: Registe
     """Acquire, work, let go, or give up waiting; whatever becomes of the node, until ``end``."""
     while trio.current_time() < end:
         patience = rng.choice([0.05, 1.0, 30.0])
-        pause = rng.choice([0.0, 0.02, 0.5, 4.0])
+        pause = rng.choice([0.0, 0.02, 0.5, 9.0])
         with suppress(LockLostError, SessionExpiredError, NodeFailedError, trio.ClosedResourceError):
             with trio.move_on_after(patience + pause):
                 async with recipe(await client(ensemble, id)) as held:
