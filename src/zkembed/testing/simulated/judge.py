@@ -48,6 +48,7 @@ class Judge:
         self.committed: list[Record] = []
         self.position: dict[int, int] = {EMPTY: 0}
         self.proposed: dict[int, Record] = {}
+        self._given: dict[int, Record] = {}  # found on disks at a start: a test may have put them there
         self.established: dict[int, int] = {}
         self.established_count = 0
         self.configurations: list[Configuration] = []
@@ -172,7 +173,7 @@ class Judge:
         path: list[Record] = []
         zxid = point
         while zxid > self.end:
-            record = self.proposed[zxid]
+            record = self.proposed.get(zxid) or self._given[zxid]
             path.append(record)
             zxid = record.prev_zxid
         if zxid != self.end:
@@ -297,7 +298,7 @@ class Judge:
         self._epochs.setdefault(node.disk.storage_id, node.disk.epochs)
         self._check_epochs(node)
         for record in node.disk.live.records:
-            self.proposed.setdefault(record.zxid, record)
+            self._given.setdefault(record.zxid, record)
         base = node.disk.newest_snapshot()[0].zxid
         if base not in self.position:
             self._fail("A9", f"node {node.id} starts from a snapshot at {to_hex(base)}, which is not committed", node.id)
