@@ -356,6 +356,17 @@ class Nemesis:
         self._later(duration, lambda: slow.pop((one, other), None))
         return True
 
+    def _clogged_link(self, rng: Random) -> bool:
+        one, other = self._pair(rng)
+        if not one:
+            return False
+        each, duration = rng.choice([0.005, 0.03, 0.1]), rng.choice(BROKEN_S)
+        self._tell("clogged-link", one, f"to {other}, {each} s a frame, for {duration} s")
+        clogged = self._world.network.clogged
+        clogged[one, other] = each
+        self._later(duration, lambda: clogged.pop((one, other), None))
+        return True
+
     def _garbage(self, rng: Random) -> bool:
         one, other = self._pair(rng)
         if not one or not self._world.network.garble(one, other, rng):
@@ -429,6 +440,7 @@ _HAPPEN: dict[str, Callable[[Nemesis, Random], bool]] = {
     "ring": Nemesis._ring,
     "break": Nemesis._break,
     "slow-link": Nemesis._slow_link,
+    "clogged-link": Nemesis._clogged_link,
     "garbage": Nemesis._garbage,
     "clock-rate": Nemesis._clock_rate,
     "clock-halt": Nemesis._clock_halt,

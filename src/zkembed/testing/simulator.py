@@ -39,6 +39,8 @@ STABLE_S = 3.0
 TRANSFER_S = 10.0
 EXPIRY_S = 40.0
 AWAKE_S = 30.0
+LINKS_MAX = 8
+"""Of one node, for each node there is: a few in each direction and purpose, while old ones close."""
 LAST_EVENTS = 60
 COMMON = frozenset({"Ping", "Pong", "KeepAlive", "Notify", "Proposal", "Ack", "Commit", "Request"})
 
@@ -298,6 +300,7 @@ class Simulation(Cluster):
         for one in core:
             for other in core:
                 self.network.slow.pop((one, other), None)
+                self.network.clogged.pop((one, other), None)
                 if one < other:
                     self.heal(one, other)
 

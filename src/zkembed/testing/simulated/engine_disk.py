@@ -18,7 +18,7 @@ from ...durable import Epochs, Identity, SnapshotInfo
 from ...errors import CorruptLogError, StorageError
 from ...log.base import Recovered, SnapshotWriter
 from ...log.memory import MemoryLog
-from ...log.simulated_disk import PowerCutError, SimulatedDisk, Unsynced
+from ...log.simulated_disk import BLOCK_BYTES, PowerCutError, SimulatedDisk, Unsynced
 from ...log_worker import perform
 from ...record import Record
 from ...zab.effects import Append
@@ -267,7 +267,7 @@ class EngineDisk(SimDisk):
         self.tampered = False
 
     def flip(self) -> str:
-        """One bit in one file of a process that is down: file and offset; "" if nothing was flipped.
+        """One bit in one file of a process that is down, or a block zeroed or written over with another: file and offset; "" if none was.
 
         Not where nobody could tell it from a torn write: the last batch while nothing vouches for it (P-11).
         """
@@ -277,19 +277,31 @@ class EngineDisk(SimDisk):
             if not names:
                 return ""
             name = rng.choice(names)
-            content = self.device.read(name)
-            offset = rng.randrange(len(content))
-            flipped = bytes([content[offset] ^ (1 << rng.randrange(8))])
+            offset, rot = self._rot(self.device.read(name))
             twin = self.device.copy()
             twin.capacity_bytes = None
-            twin.damage(name, offset, flipped)
+            twin.damage(name, offset, rot)
             seen = self._new_log(twin).open(CLUSTER, self.node_id)
             if seen.last_zxid < max(state.end for state in self._possible or [self._state()]) and not seen.epochs.damaged:
                 continue
-            self.device.damage(name, offset, flipped)
+            self.device.damage(name, offset, rot)
             self.tampered = True
-            return f"{name} at {offset}"
+            return f"{name} at {offset}, {len(rot)} bytes"
         return ""
+
+    def _rot(self, content: bytes) -> tuple[int, bytes]:
+        """Where, and what stands there then."""
+        rng = self._steps
+        if rng.random() < 0.6:
+            offset = rng.randrange(len(content))
+            return offset, bytes([content[offset] ^ (1 << rng.randrange(8))])
+        blocks = (len(content) + BLOCK_BYTES - 1) // BLOCK_BYTES
+        offset = rng.randrange(blocks) * BLOCK_BYTES
+        length = len(content[offset : offset + BLOCK_BYTES])
+        if rng.random() < 0.5:
+            return offset, bytes(length)
+        other = rng.randrange(blocks) * BLOCK_BYTES
+        return offset, content[other : other + BLOCK_BYTES].ljust(length, b"\0")[:length]
 
     def back_up(self) -> None:
         """Put a copy of the directory aside, as it is now."""

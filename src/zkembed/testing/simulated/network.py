@@ -62,6 +62,7 @@ class Connection:
 
 class Network:
     """delay: seconds a frame takes, from and to; ``slow`` names other bounds for one direction between two nodes.
+    clogged: by direction, the seconds that each frame holds up those behind it.
 
     together: how often a message arrives with the one sent before it in the same step.  wire: messages go through the codec.
     records_together: how many records of a stream go into one message.
@@ -70,6 +71,7 @@ class Network:
     def __init__(self, world: Cluster, *, wire: bool) -> None:
         self.delay = (0.0002, 0.001)
         self.slow: dict[tuple[int, int], tuple[float, float]] = {}
+        self.clogged: dict[tuple[int, int], float] = {}
         self.together = 0.8
         self.wire = wire
         self.records_together = 3
@@ -86,8 +88,8 @@ class Network:
 
     @property
     def whole(self) -> bool:
-        """Nothing is cut, and no direction is slow."""
-        return not self._cuts and not self.slow
+        """Nothing is cut, slow or clogged."""
+        return not self._cuts and not self.slow and not self.clogged
 
     # --- faults
 
@@ -188,6 +190,7 @@ class Network:
         if not together:
             delay = self._delay(pipe.source, pipe.target)
             pipe.ready_at = max(pipe.ready_at, world.now + delay) if pipe.sent_at != world.now else pipe.ready_at + delay
+            pipe.ready_at += self.clogged.get((pipe.source, pipe.target), 0.0)
             world.at(pipe.ready_at - world.now, lambda: self._pump(connection, pipe))
         pipe.sent_at = world.now
         pipe.frames.append((pipe.ready_at, encode_frame(messages) if self.wire else tuple(messages)))
@@ -295,6 +298,10 @@ class Network:
         except Exception as error:
             raise Violation("V6", f"bytes from a peer raise {error!r}: {bytes(frame)!r}", (target,)) from error
         return False
+
+    def count(self, node_id: int) -> int:
+        """Links that this node has open."""
+        return sum(node == node_id for node, _ in self._connections)
 
     def connection(self, node_id: int, link: int) -> Connection | None:
         """The one that this node calls ``link``."""
