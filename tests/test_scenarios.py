@@ -23,11 +23,7 @@ IN_TEXT = re.compile(rf"\b({'|'.join(GROUPS)})-(\d+)(?: to \1-(\d+))?")
 IN_NAME = re.compile(rf"(?<=_)({'|'.join(GROUPS)})((?:_?\d+)+)(?=_|$)", re.IGNORECASE)
 ROW = re.compile(r"^\| ([A-Z]{2}-\d+) \| (.+?) \| (.*?) \|$", re.MULTILINE)
 
-NOT_TOLD = {
-    "HX-8": "needs the frames' MAC of rule N-6, which is not built",
-    "HX-10": "half of it is told: what a member claims is HX-11, what comes before the handshake HX-3",
-    "HX-14": "told of paths and of each layer (tests/tree/test_path.py, tests/replica/test_intake.py), not yet of all layers alike",
-}
+NOT_TOLD: dict[str, str] = {}
 
 
 def ids_in(name: str, docstring: str) -> set[str]:

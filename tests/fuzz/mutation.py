@@ -63,7 +63,7 @@ def _truncate(data: bytes, other: bytes, random: Random) -> bytes:
 def _lengthen(data: bytes, other: bytes, random: Random) -> bytes:
     """A number of one to eight bytes becomes another one, wherever it stands."""
     at, width = _place(data, random), random.choice((1, 2, 4, 8))
-    return data[:at] + (random.choice(LENGTHS) % 256**width).to_bytes(width, "big") + data[at + width :]
+    return data[:at] + (random.choice(LENGTHS) % (1 << 8 * width)).to_bytes(width, "big") + data[at + width :]
 
 
 def _announce(data: bytes, other: bytes, random: Random) -> bytes:

@@ -333,7 +333,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_batches_with_valid_checksums(body: bytes) -> None:
+def test_HX_15_hostile_batches_with_valid_checksums(body: bytes) -> None:
     """HX-15: somebody who knows the format writes it; it cannot be a torn tail: DAMAGED, and no other exception."""
     disk = sealed()
     name = segments(disk)[-1]
@@ -353,7 +353,7 @@ def test_hostile_batches_with_valid_checksums(body: bytes) -> None:
     assert f"offset {offset}" in found.damage
 
 
-def test_hostile_cells_and_snapshots() -> None:
+def test_HX_15_hostile_cells_and_snapshots() -> None:
     """HX-15: valid checksums around nonsense, in every file that holds CBOR."""
     bodies = [body for body in HOSTILE.values() if len(body) < 5000]
     bodies += [
@@ -384,7 +384,7 @@ def test_a_later_format_is_refused_and_left_alone() -> None:
     assert {name: disk.read(name) for name in disk.names()} == before
 
 
-def test_random_spoilt_disks() -> None:
+def test_HX_15_random_spoilt_disks() -> None:
     """D3, HX-15: whatever bytes change wherever: a start returns; it finds all that was durable, or says that it does not."""
     whole = vouched(snapshots=True)
     random = Random(20)

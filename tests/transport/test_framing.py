@@ -52,7 +52,7 @@ def test_garbage_is_never_an_exception(pieces: list[bytes]) -> None:
 
 @pytest.mark.parametrize("length", [0, FRAME_BYTES_MAX + 1, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("pieces", [1, 4])
-def test_hx1_a_wrong_length_is_told_at_the_header_and_nothing_is_kept(length: int, pieces: int) -> None:
+def test_HX_1_a_wrong_length_is_told_at_the_header_and_nothing_is_kept(length: int, pieces: int) -> None:
     splitter = FrameSplitter(FRAME_BYTES_MAX)
     header = length.to_bytes(4, "big")
     assert splitter.feed(wire([b"good"])) == [b"good"]

@@ -89,7 +89,7 @@ def test_a_reason_of_a_later_version_is_still_a_no() -> None:
         pytest.param({"zkembed": 1}, id="map"),
     ],
 )
-def test_hx3_whatever_is_not_exactly_a_hello_is_malformed(fields: object) -> None:
+def test_HX_3_whatever_is_not_exactly_a_hello_is_malformed(fields: object) -> None:
     data = cbor2.dumps(fields)
     with pytest.raises(DecodeError):
         read_hello(data)
@@ -98,13 +98,13 @@ def test_hx3_whatever_is_not_exactly_a_hello_is_malformed(fields: object) -> Non
 
 
 @given(st.binary(max_size=200))
-def test_hx3_any_bytes_are_malformed_and_nothing_worse(data: bytes) -> None:
+def test_HX_3_any_bytes_are_malformed_and_nothing_worse(data: bytes) -> None:
     with pytest.raises(DecodeError):
         read_hello(data)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))
-def test_hx3_a_mutated_hello_is_a_hello_a_refusal_or_malformed(at: int, byte: int) -> None:
+def test_HX_3_a_mutated_hello_is_a_hello_a_refusal_or_malformed(at: int, byte: int) -> None:
     data = bytearray(encode_hello(REMOTE))
     data[at % len(data)] = byte
     try:
@@ -118,7 +118,7 @@ def test_hx3_a_mutated_hello_is_a_hello_a_refusal_or_malformed(at: int, byte: in
 
 
 @pytest.mark.parametrize("versions", [(0, 0), (2, 2), (2, 10)])
-def test_hx9_ranges_that_do_not_overlap_are_told_whatever_stands_behind_them(versions: tuple[int, int]) -> None:
+def test_HX_9_ranges_that_do_not_overlap_are_told_whatever_stands_behind_them(versions: tuple[int, int]) -> None:
     rests: list[list[Any]] = [GOOD[3:], [], [None, {}, "later"]]
     for rest in rests:
         data = codec.encode(["zkembed", *versions, *rest])

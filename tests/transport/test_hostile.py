@@ -44,14 +44,14 @@ def log_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("length", [0, PATIENT.preauth_frame_bytes_max + 1, 2**31, 2**32 - 1])
-async def test_hx1_a_wrong_length_closes_at_the_header_before_the_handshake(length: int) -> None:
+async def test_HX_1_a_wrong_length_closes_at_the_header_before_the_handshake(length: int) -> None:
     async with besieged() as siege:
         assert await read_to_the_end(await siege.attack(length.to_bytes(4, "big"))) == b""
         assert len(siege.accepted.links) == 1
 
 
 @pytest.mark.parametrize("length", [0, PATIENT.frame_bytes_max + 1, 2**31, 2**32 - 1])
-async def test_hx1_a_wrong_length_closes_at_the_header_after_the_handshake(length: int) -> None:
+async def test_HX_1_a_wrong_length_closes_at_the_header_after_the_handshake(length: int) -> None:
     async with besieged() as siege:
         stream = await siege.attack_as_member(length.to_bytes(4, "big"))
         assert f"a frame of {length} bytes was announced" in await next_end(siege.accepted, 1)
@@ -88,14 +88,14 @@ def malformed_hellos() -> Iterator[tuple[str, bytes]]:
     yield "an answer instead of a question", encode_refusal(Refusal.BUSY)
 
 
-async def test_hx3_hx4_hx5_whatever_is_no_hello_closes_the_connection_without_an_answer() -> None:
+async def test_HX_3_HX_4_HX_5_whatever_is_no_hello_closes_the_connection_without_an_answer() -> None:
     async with besieged() as siege:
         for name, body in malformed_hellos():
             assert await read_to_the_end(await siege.attack(framed(body))) == b"", name
         assert len(siege.accepted.links) == 1
 
 
-async def test_hx3_every_first_byte_and_mutated_hellos_never_stop_the_listener() -> None:
+async def test_HX_3_every_first_byte_and_mutated_hellos_never_stop_the_listener() -> None:
     async with besieged() as siege:
         chance = random.Random(SEED)
         bodies = [bytes([first]) + HELLO[1:] for first in range(256)]
@@ -130,7 +130,7 @@ async def test_garbage_without_frames_closes_the_connection() -> None:
         (Refusal.NO_COMMON_VERSION, attrs.evolve(ATTACKER, versions=(2, 3))),
     ],
 )
-async def test_hx7_hx9_a_refusal_is_coded_and_logged_once_an_interval(
+async def test_HX_7_HX_9_a_refusal_is_coded_and_logged_once_an_interval(
     refusal: Refusal, hello: Hello, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with besieged() as siege:
@@ -147,12 +147,12 @@ async def test_hx7_hx9_a_refusal_is_coded_and_logged_once_an_interval(
 
 
 @pytest.mark.parametrize("begun", [b"", b"\0", b"\0\0\0\x20", framed(HELLO)[:-1]])
-async def test_hx2_a_handshake_that_does_not_end_is_ended(begun: bytes) -> None:
+async def test_HX_2_a_handshake_that_does_not_end_is_ended(begun: bytes) -> None:
     async with besieged(SHORT) as siege:
         assert await read_to_the_end(await siege.attack(begun)) == b""
 
 
-async def test_hx2_a_byte_now_and_then_does_not_keep_a_handshake_alive() -> None:
+async def test_HX_2_a_byte_now_and_then_does_not_keep_a_handshake_alive() -> None:
     async with besieged(SHORT) as siege:
         stream = await siege.attack()
         with pytest.raises(trio.BrokenResourceError):  # noqa: PT012 - which byte is one too many is a matter of time
@@ -162,14 +162,14 @@ async def test_hx2_a_byte_now_and_then_does_not_keep_a_handshake_alive() -> None
         await stream.aclose()
 
 
-async def test_hx2_a_frame_that_does_not_end_is_ended() -> None:
+async def test_HX_2_a_frame_that_does_not_end_is_ended() -> None:
     async with besieged(attrs.evolve(SHORT, handshake_timeout=30.0)) as siege:
         stream = await siege.attack_as_member(framed(b"x" * 1000)[:500])
         assert "not complete 0.05 s after its first byte" in await next_end(siege.accepted, 1)
         assert await read_to_the_end(stream) == b""
 
 
-async def test_hx2_a_byte_now_and_then_does_not_keep_a_frame_alive() -> None:
+async def test_HX_2_a_byte_now_and_then_does_not_keep_a_frame_alive() -> None:
     """The deadline counts from the frame's first byte, not from its latest."""
     async with besieged(attrs.evolve(SHORT, handshake_timeout=30.0)) as siege:
         stream = await siege.attack_as_member()
@@ -214,7 +214,7 @@ async def test_a_slow_but_honest_handshake_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"\0\0", framed(HELLO)[:-1], framed(HELLO), framed(HELLO) + b"\0\0\0\5abc"])
-async def test_hx13_half_open_and_reset_connections_leave_nothing_behind(begun: bytes) -> None:
+async def test_HX_13_half_open_and_reset_connections_leave_nothing_behind(begun: bytes) -> None:
     async with besieged() as siege:
         for _ in range(5):
             await reset(await siege.attack(begun))
@@ -233,7 +233,7 @@ async def test_a_reset_in_the_middle_of_a_frame_ends_the_link_behind_the_frames_
         assert "has ended" in await next_end(siege.accepted, 1)
 
 
-async def test_hx13_a_flood_is_capped_and_members_still_connect(caplog: pytest.LogCaptureFixture) -> None:
+async def test_HX_13_a_flood_is_capped_and_members_still_connect(caplog: pytest.LogCaptureFixture) -> None:
     """N-8: of 200 connections that say nothing, 16 are kept; the others are told why."""
     async with besieged() as siege:
         flood = []

@@ -58,7 +58,7 @@ def test_every_message_reads_back() -> None:
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_hx_3_wrong_types_and_arity(message: m.Message) -> None:
+def test_HX_3_wrong_types_and_arity(message: m.Message) -> None:
     """N-3: one field more or less, or any field of another type, is refused; a bool is no integer and the other way round."""
     [fields] = cbor2.loads(encode_frame([message]))
     for bad in ([*fields, 0], fields[:-1] if len(fields) > 1 else [], [99, *fields[1:]], [True, *fields[1:]]):
@@ -79,7 +79,7 @@ def test_hx_3_wrong_types_and_arity(message: m.Message) -> None:
             decode_frame(encode([[*fields[:position], swapped, *fields[position + 1 :]]]))
 
 
-def test_hx_3_mutated_frames_never_raise_anything_else() -> None:
+def test_HX_3_mutated_frames_never_raise_anything_else() -> None:
     """HX-3: flipped, cut and doubled bytes of valid frames give messages or a DecodeError. Seed 20 is printed by the name of this test."""
     rng = random.Random(20)
     frame = encode_frame(MESSAGES)
@@ -111,7 +111,7 @@ def test_random_bytes(data: bytes) -> None:
     [b"", b"\x80\x80", b"\xa0", b"\x9f\xff", b"\x81" * 100 + b"\x80", b"\x81\xc2\x41\x01", b"\x81\x81\x18\x63", b"\x81\x80", b"\xff"],
     ids=["empty", "trailing", "map", "indefinite", "deep", "tag", "unknown type", "no type", "break"],
 )
-def test_hx_4_5_forms_that_are_not_allowed(frame: bytes) -> None:
+def test_HX_4_HX_5_forms_that_are_not_allowed(frame: bytes) -> None:
     """N-2."""
     with pytest.raises(DecodeError):
         decode_frame(frame)

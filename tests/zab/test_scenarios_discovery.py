@@ -271,7 +271,7 @@ def test_d_9_a_newer_committed_configuration_wins() -> None:
     assert "configuration" in node.ended[-1]
 
 
-def test_z_2_an_epoch_out_of_reach_is_refused() -> None:
+def test_HX_11_Z_2_an_epoch_out_of_reach_is_refused() -> None:
     """Z-2, HX-11: a member that claims an accepted epoch near the limit is refused; the cluster keeps its leader and its epoch."""
     cluster = Cluster(3)
     leader = cluster.wait_leader()
