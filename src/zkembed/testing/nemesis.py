@@ -154,7 +154,7 @@ class Nemesis:
 
     def look_after(self, node: int, after: float = 0.5) -> None:
         """Whoever looks after the machine starts a process that has ended; at the end of a run in the core only."""
-        if self._calm and node in self._world.core:
+        if self._calm and node in self._world.liveness.core:
             self._start(node)
         else:
             self._later(after, lambda: self._start(node))

@@ -74,7 +74,7 @@ class Backup:
 class EngineDisk(SimDisk):
     """device: the files.  log: of the process that runs on them.
 
-    losses: how often synced data was lost or tampered with since the last start.  judged: D2, D3.
+    tampered: something on it was changed behind its back, and no start has found that yet.
     """
 
     def __init__(self, rng: Random, node_id: int, options: DiskOptions, count: Callable[[str], None]) -> None:
@@ -142,7 +142,8 @@ class EngineDisk(SimDisk):
         self.storage_id, self.incarnation = recovered.identity.storage_id, recovered.identity.incarnation
         self.epochs = recovered.epochs
         self._possible.clear()
-        self.tampered = False
+        if recovered.epochs.damaged:  # It was found, and all of the log will come anew.
+            self.tampered = False
         statistics = log.statistics()
         infos = {zxid: self._info(log, zxid) for zxid in statistics.snapshots if zxid <= recovered.snapshot.zxid}
         snapshots: dict[int, tuple[SnapshotInfo, tuple[bytes, ...]]] = {zxid: (info, ()) for zxid, info in infos.items() if info}
