@@ -23,8 +23,6 @@ IN_TEXT = re.compile(rf"\b({'|'.join(GROUPS)})-(\d+)(?: to \1-(\d+))?")
 IN_NAME = re.compile(rf"(?<=_)({'|'.join(GROUPS)})((?:_?\d+)+)(?=_|$)", re.IGNORECASE)
 ROW = re.compile(r"^\| ([A-Z]{2}-\d+) \| (.+?) \| (.*?) \|$", re.MULTILINE)
 
-NOT_TOLD: dict[str, str] = {}
-
 
 def ids_in(name: str, docstring: str) -> set[str]:
     found = set()
@@ -65,9 +63,6 @@ def test_the_page_has_every_scenario() -> None:
 
 @pytest.mark.parametrize("id", page())
 def test_a_scenario_is_told_where_the_page_says(id: str) -> None:
-    if id in NOT_TOLD:
-        assert page()[id] == ()
-        return
     assert page()[id], f"{id} is told nowhere"
     assert [file for file in page()[id] if not (TESTS / file).is_file()] == []
     assert [file for file in page()[id] if id not in told_in(file)] == []
@@ -76,11 +71,6 @@ def test_a_scenario_is_told_where_the_page_says(id: str) -> None:
 def test_no_test_tells_of_a_scenario_that_the_page_lacks() -> None:
     unknown = {id: file for file in files() for id in told_in(file) if id not in page()}
     assert unknown == {}
-
-
-def test_what_is_not_told_has_a_reason() -> None:
-    assert NOT_TOLD.keys() <= page().keys()
-    assert all(NOT_TOLD.values())
 
 
 def test_ids_are_understood() -> None:
