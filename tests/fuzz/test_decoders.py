@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
+import attrs
+import cbor2
 import pytest
 
 from zkembed.codec import decode, encode
@@ -23,7 +25,8 @@ from zkembed.zab.quorum import Configuration
 
 from . import corpus
 from .effort import ITERATIONS, SEED, refuses_or_reads, watching_memory
-from .mutation import Mutant, mutants, spoil
+from .mutation import mutants, spoil
+from .test_schemas import places, replaced
 
 FRAME_BYTES_MAX = 1000
 
@@ -65,6 +68,30 @@ def test_spoilt_input_is_read_or_refused(kind: str) -> None:
                 accepted += 1
                 assert same(read(again), value), str(mutant)
     assert kind == "any CBOR" or accepted < ITERATIONS, "nothing was refused"
+
+
+def numbers_in(value: Any) -> Iterator[int]:
+    """Of a message and all that it holds; a record checks its own."""
+    if type(value) is int:
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from numbers_in(each)
+    elif attrs.has(type(value)):
+        for field in attrs.fields(type(value)):
+            yield from numbers_in(getattr(value, field.name))
+
+
+def test_no_number_outside_its_range_comes_through() -> None:
+    """N-3: every number of every message becomes one that nobody may say."""
+    for frame in corpus.frames():
+        for place in places(message := cbor2.loads(frame)):
+            for number in (-1, 2**64, -(2**64)):
+                try:
+                    messages = decode_frame(encode(replaced(message, place, number)))
+                except DecodeError:
+                    continue
+                assert all(0 <= found < 2**64 for found in numbers_in(messages))
 
 
 def same(one: Any, other: Any) -> bool:
@@ -115,8 +142,7 @@ def test_the_chunks_of_a_spoilt_snapshot_are_read_or_refused() -> None:
 
     with watching_memory():
         for mutant in mutants(chunks, SEED, ITERATIONS):
-            mutant_sized = Mutant(mutant.data, mutant.seed, mutant.number, mutant.source)
-            refuses_or_reads(load, mutant_sized, DecodeError)
+            refuses_or_reads(load, mutant, DecodeError)
 
 
 def test_a_spoilt_batch_is_none_and_a_forged_one_is_refused() -> None:

@@ -18,7 +18,7 @@ from tests.log.test_damage import sealed, segments, vouched
 from zkembed.errors import CorruptLogError, DecodeError, StorageError
 from zkembed.log.base import Recovered
 from zkembed.log.memory import MemoryLog
-from zkembed.log.simulated_disk import SimulatedDisk
+from zkembed.log.simulated_disk import SimulatedDisk, SimulatedFile
 from zkembed.log.snapshots import parse_snapshot_name
 from zkembed.record import Record
 
@@ -31,6 +31,20 @@ BYTES_OF_DISK = 8
 BYTES_ALWAYS = 3 << 20
 # A start that touches the disk more often than that has lost its way: one without damage does so some fifty times.
 STEPS_MAX = 2_000
+# A real disk makes room for as much as is asked of it.
+READ_BYTES_MAX = 2 << 20
+
+
+@pytest.fixture(autouse=True)
+def modest_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks a file for more than it has, or a window."""
+    genuine = SimulatedFile.read_at
+
+    def read_at(file: SimulatedFile, offset: int, length: int) -> bytes:
+        assert length <= max(READ_BYTES_MAX, file.size()), f"{length} bytes asked of a file of {file.size()}"
+        return genuine(file, offset, length)
+
+    monkeypatch.setattr(SimulatedFile, "read_at", read_at)
 
 
 def spoil_disk(disk: SimulatedDisk, random: Random, *, files_max: int) -> list[str]:
@@ -115,6 +129,24 @@ def test_a_spoilt_directory_is_whole_or_damaged_and_nothing_between(kind: str) -
             verdicts[verdict] = verdicts.get(verdict, 0) + 1
     print(verdicts)
     assert {"damaged", "whole"} <= verdicts.keys()
+
+
+@pytest.mark.parametrize("claimed", [2**31, 2**32 - 1])
+def test_HX_15_a_length_in_a_snapshot_file_allocates_nothing(claimed: int) -> None:
+    """HX-1 for files: each frame in turn claims to be larger than any can be; nobody reads that much."""
+    origin = vouched(snapshots=True)
+    name = max(name for name in origin.names() if parse_snapshot_name(name))
+    content, at = origin.read(name), 8
+    while at < len(content):
+        disk = origin.copy()
+        disk.damage(name, at + 1, claimed.to_bytes(4, "big"))
+        assert judge(disk, *opened(disk), least=len(WHOLE)) == "whole", "it goes back to the older one"
+        at += 9 + int.from_bytes(content[at + 1 : at + 5], "big")
+
+
+def opened(disk: SimulatedDisk) -> tuple[MemoryLog, Recovered]:
+    log = small(disk)
+    return log, open_log(log)
 
 
 def test_readers_of_spoilt_files_say_so_and_return_nothing_false() -> None:

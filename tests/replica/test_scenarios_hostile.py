@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -84,14 +85,20 @@ def replay(world: World, target: int, source: int, purpose: Purpose, messages: l
     replica.link_up(NEW_LINK, source, disk.storage_id, disk.incarnation, purpose, False)
     effects, count = replica.drain(), 0
     for message in messages:
-        if any(isinstance(effect, CloseLink) and effect.link == NEW_LINK for effect in effects):
+        if is_closed(effects):
             break
         replica.receive(NEW_LINK, message)
         effects += replica.drain()
         count += 1
+        if getattr(message, "epoch", replica.peer.epoch) != replica.peer.epoch:
+            assert is_closed(effects), f"{message} in epoch {replica.peer.epoch}"
     assert not [effect for effect in effects if isinstance(effect, Halt)]
     assert kept(victim) == before
     return count
+
+
+def is_closed(effects: list[Any]) -> bool:
+    return any(isinstance(effect, CloseLink) and effect.link == NEW_LINK for effect in effects)
 
 
 def orders(messages: list[Message]) -> dict[str, list[Message]]:
