@@ -157,11 +157,12 @@ class Matrix:
 
     def _again(self, disk: SimulatedDisk, found: Found, allowed: Allowed, told: object) -> None:
         """The power fails in the start on this disk too, at each of its steps: the next start finds what the matrix allows, and the same
-        as this one, if this one has returned or nothing but its own was unsynced. Once for each kind of start: the steps that it takes,
-        what it finds, and which files and names were unsynced before it."""
+        as this one, if this one has returned or nothing but its own was unsynced. Once for each kind of start: the steps that it takes
+        beside deleting leftovers, what it finds, and which files and names were unsynced before it."""
         unsynced = disk.unsynced()
         moments = self._moments_of_start(disk)
-        kind = (tuple(moments[-1].disk.journal or ()), found.content(), frozenset((effect.kind, effect.name) for effect in unsynced))
+        steps = tuple(line for line in moments[-1].disk.journal or () if not line.startswith("unlink"))
+        kind = (steps, found.content(), frozenset((effect.kind, effect.name) for effect in unsynced))
         if kind in self._kinds and not self.everywhere:
             return
         self._kinds.add(kind)
