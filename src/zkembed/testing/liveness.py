@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from ..tree.ops import Ensure
 from .checkers import Violation
 from .history import Calm
 from .simulated.engine_disk import EngineDisk
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 STABLE_S = 3.0
 TRANSFER_S = 10.0
 EXPIRY_S = 40.0
+PROBE_TIMEOUT_S = 12.0
 AWAKE_S = 30.0
 
 
@@ -37,6 +39,8 @@ class Liveness:
         self._world.history.record(Calm(self._world.now, 0, 0, core))
         self._world.note(f"CALM, core {core}")
         leader = self._await_leader(core)
+        if len(core) < len(self._world.nodes):
+            self._await_write(core)
         self._await_rest(core, leader)
 
     def _choose_core(self, rng: Random) -> tuple[int, ...]:
@@ -118,8 +122,18 @@ class Liveness:
         assert leader is not None
         return leader
 
+    def _await_write(self, core: tuple[int, ...]) -> None:
+        """V4: with a minority down or cut off, or half so, a session opens and its write is done."""
+        world = self._world
+        host, bound = world.hosts[core[0]], 4 * world.settings.notify_max + world.settings.init_limit
+        client = world.workload.open(host, PROBE_TIMEOUT_S)
+        probe = host.act(lambda _: client.write(Ensure("/probe")))
+        world.judge.judged["V4"] += 1
+        if not self._wait(lambda: probe.over, bound):
+            raise Violation("V4", f"a write of the core {core} is not done within {bound} s: {list(world)}", core)
+
     def _await_rest(self, core: tuple[int, ...], leader: int) -> None:
-        """V2: it stays leader. V3: calls end, dead sessions go, all become equal. V4: with a minority down, too."""
+        """V2: it stays leader. V3: calls end, dead sessions go, all become equal. L3: nobody waits for a lock for ever."""
         epoch = self._world.nodes[core[0]].peer.epoch
         begin = self._world.now
         self._world.workload.stop()
@@ -127,7 +141,8 @@ class Liveness:
         self._world.judge.judged["V3"] += 1
         self._wait(lambda: self._world.now > begin + STABLE_S, STABLE_S + 1.0)
         if not self._wait_while_it_moves(lambda: self._world.workload.idle_on(core), bound):
-            raise Violation("V3", f"calls of the core {core} do not end: {'; '.join(self._world.workload.waiting())}", core)
+            id = "V3" if self._world.workload.calling_on(core) else "L3"
+            raise Violation(id, f"calls of the core {core} do not end: {'; '.join(self._world.workload.waiting())}", core)
         if not self._wait(lambda: self._only_live_sessions(core), EXPIRY_S):
             raise Violation("V3", f"sessions of processes that are gone do not end in the core {core}", core)
         if not self._wait(lambda: self._equal(core), bound):
@@ -135,8 +150,6 @@ class Liveness:
         self._world.judge.judged["V2"] += 1
         if self._leader_of(core) != leader or self._world.nodes[core[0]].peer.epoch != epoch:
             raise Violation("V2", f"node {leader} led epoch {epoch}, and without a fault no longer: {list(self._world)}", core)
-        if len(core) < len(self._world.nodes):
-            self._world.judge.judged["V4"] += 1
 
     def _only_live_sessions(self, core: tuple[int, ...]) -> bool:
         living = {(node.disk.storage_id, node.disk.incarnation) for node in self._world if node.up}

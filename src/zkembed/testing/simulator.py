@@ -15,8 +15,9 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from ..zab.effects import Effect, Send, ServingEnded
+from ..zab.effects import Effect, Role, Send, ServingEnded
 from ..zab.messages import Sync
+from ..zxid import epoch_of
 from .checkers import Checker, Violation, client_checkers
 from .history import Committed, Crashed, Expiring, Fault, History, Jumped, Quiet, RoleSeen, Started
 from .liveness import Liveness
@@ -109,7 +110,7 @@ class Simulation(Cluster):
         rng = Random(f"zkembed clients {options.seed}")
         drawn = draw_options(rng, operations=options.operations, limits=options.replica.limits)
         even = options.duration * drawn.sessions * (1 + drawn.burst) / 2 / options.operations
-        return evolve(drawn, think=even * rng.choice([0.2, 0.6, 1.0]))
+        return evolve(drawn, **{"think": even * rng.choice([0.2, 0.6, 1.0]), **options.workload})
 
     def _make_disk(self, rng: Random, node_id: int) -> EngineDisk:
         disk = EngineDisk(rng, node_id, self.options.disk, self._count_judged)
@@ -258,9 +259,19 @@ class Simulation(Cluster):
             )
             if cached > limit:
                 raise Violation("V5", f"node {node.id} holds {cached} bytes that are not committed, {limit} are allowed", (node.id,))
+            self._check_outstanding(node)
             for session in self.app(node.id).replica.sessions.values():
                 if len(session.handed) > window:
                     raise Violation("V5", f"session {session.id:#x} has {len(session.handed)} calls under way", (node.id,))
+
+    def _check_outstanding(self, node: SimNode) -> None:
+        """(B-13) Of the leader. What ends sessions is proposed together, whatever room there is; EPOCH and CONFIG need none."""
+        history, limit = node.peer.history, self.settings.outstanding_max
+        if not (node.peer.serving and node.peer.role is Role.LEADING and epoch_of(history.committed) == epoch_of(history.end)):
+            return
+        outstanding, spared = history.end - history.committed, len(self.app(node.id).replica.tree.sessions) + 2
+        if outstanding > limit + spared:
+            raise Violation("V5", f"node {node.id} has {outstanding} entries under way, {limit} are allowed", (node.id,))
 
     def _finish(self) -> None:
         """The last word of every checker."""

@@ -6,8 +6,9 @@ constant noise prevents.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Any
 
 from attrs import field, frozen
 
@@ -57,7 +58,7 @@ class Options:
     nodes: voters.  operations: of clients, about.  faults: kinds that may happen, in the order of FAULTS.  planned: how many of them.
     duration: seconds of simulated time in which they happen.  wire: messages go through the codec.
     beyond: a majority may lose its disks; then nothing more is promised than that nobody lies (docs/invariants.md).
-    skipped: places in the plan of faults that do not happen, for shrinking.
+    skipped: places in the plan of faults that do not happen, for shrinking.  workload: fields of WorkloadOptions that are not drawn.
     """
 
     seed: int
@@ -74,6 +75,7 @@ class Options:
     together: float
     beyond: bool = False
     skipped: frozenset[int] = field(factory=frozenset, repr=lambda skipped: repr(sorted(skipped)))
+    workload: Mapping[str, Any] = field(factory=dict)
 
 
 def check_faults(names: Sequence[str]) -> tuple[str, ...]:
@@ -92,8 +94,13 @@ def draw(
     faults: Sequence[str] | None = None,
     beyond: bool = False,
     skipped: Sequence[int] = (),
+    planned: int | None = None,
+    workload: Mapping[str, Any] | None = None,
 ) -> Options:
-    """The options of one seed. faults: the kinds to choose from. Raises BadArgumentsError."""
+    """The options of one seed. faults: the kinds to choose from.  planned: so many faults, of all these kinds; else the seed chooses.
+
+    workload: fields of WorkloadOptions, instead of what the seed draws. Raises BadArgumentsError.
+    """
     if type(seed) is not int or seed < 0:
         raise BadArgumentsError(f"seed is {seed!r}, expected a number from 0 on")
     if nodes not in (1, 2, 3, 5, 7):
@@ -107,12 +114,15 @@ def draw(
     if beyond:  # An old copy that a majority cannot recognise is beyond everything; the others make for more than a minority.
         drawn = tuple(name for name in allowed if name in {*drawn, *HARMFUL} and name != "old-copy")
     short = rng.random() < 0.25
+    count = rng.choice([3, 6, 10, 16]) if drawn else 0
+    if planned is not None:
+        drawn, count = allowed, planned
     return Options(
         seed=seed,
         nodes=nodes,
         operations=operations,
         faults=drawn,
-        planned=rng.choice([3, 6, 10, 16]) if drawn else 0,
+        planned=count,
         duration=rng.choice([6.0, 12.0, 18.0]),
         settings=Settings(
             diff_bytes_max=rng.choice([0, 2000, 1 << 20]),
@@ -137,4 +147,5 @@ def draw(
         together=rng.choice([0.0, 0.8, 1.0]),
         beyond=beyond,
         skipped=frozenset(skipped),
+        workload=workload or {},
     )

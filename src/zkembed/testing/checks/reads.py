@@ -75,11 +75,12 @@ class ReadChecker(Checker):
         self.judged["S7"] += 1
         if applied < call.floor:
             self.fail("S7", f"{call} reached {to_hex(applied)}; {to_hex(call.floor)} had been answered before it was invoked", event.node)
+        self._judge_own_writes(call, applied)
         call.client.synced = max(call.client.synced, call.floor)
         self._judge_seen(call, applied)
 
     def _judge_own_writes(self, call: Call, applied: int) -> None:
-        """(S5) Of all earlier writes of its session, also those that nobody waits for any more (Q-9)."""
+        """(S5) Of all earlier writes of its session, also those that nobody waits for any more (Q-9, and R-3 for a sync)."""
         writes = call.client.writes
         for place in range(call.writes_before - 1, -1, -1):
             write = writes[place]

@@ -21,7 +21,7 @@ from ...log.memory import MemoryLog
 from ...log.simulated_disk import BLOCK_BYTES, PowerCutError, SimulatedDisk, Unsynced
 from ...log_worker import perform
 from ...record import Record
-from ...zab.effects import Append
+from ...zab.effects import Append, CommitInstall, Truncate
 from ...zxid import EMPTY, to_hex
 from ..checkers import Violation
 from .disk import Generation, SimDisk
@@ -86,6 +86,8 @@ class EngineDisk(SimDisk):
         self.storage_id = b""
         self.recovered: Recovered | None = None
         self._possible: list[State] = []
+        # The log up to here is vouched for by the batch behind it; EMPTY where that is not known.
+        self._vouched = EMPTY
         self.tampered = False
         self._off = False
         self._backup: Backup | None = None
@@ -142,6 +144,7 @@ class EngineDisk(SimDisk):
         self.storage_id, self.incarnation = recovered.identity.storage_id, recovered.identity.incarnation
         self.epochs = recovered.epochs
         self._possible.clear()
+        self._vouched = EMPTY
         if recovered.epochs.damaged:  # It was found, and all of the log will come anew.
             self.tampered = False
         statistics = log.statistics()
@@ -190,6 +193,11 @@ class EngineDisk(SimDisk):
     def perform(self, batch: Sequence[Any]) -> None:
         """Raises StorageError where a fault was injected; what it leaves behind is one of the states on the way (P-13)."""
         assert self.log is not None
+        kinds = {type(effect) for effect in batch}
+        if kinds & {Truncate, CommitInstall}:
+            self._vouched = EMPTY
+        elif Append in kinds:
+            self._vouched = self.live.end
         try:
             perform(self.log, batch)
         except StorageError:
@@ -265,6 +273,7 @@ class EngineDisk(SimDisk):
         self.storage_id, self.incarnation = b"", 0
         self.epochs, self.live = Epochs(), Generation()
         self._possible.clear()
+        self._vouched = EMPTY
         self.tampered = False
 
     def flip(self) -> str:
@@ -283,7 +292,8 @@ class EngineDisk(SimDisk):
             twin.capacity_bytes = None
             twin.damage(name, offset, rot)
             seen = self._new_log(twin).open(CLUSTER, self.node_id)
-            if seen.last_zxid < max(state.end for state in self._possible or [self._state()]) and not seen.epochs.damaged:
+            end = max(state.end for state in self._possible or [self._state()])
+            if not seen.epochs.damaged and self._vouched <= seen.last_zxid < end:
                 continue
             self.device.damage(name, offset, rot)
             self.tampered = True
@@ -323,6 +333,7 @@ class EngineDisk(SimDisk):
         self.storage_id, self.incarnation = backup.storage_id, backup.incarnation
         self.epochs, self.live = backup.epochs, backup.live
         self._possible = list(backup.possible)
+        self._vouched = EMPTY
 
     def renew(self) -> Identity:
         """It becomes another storage, durably (I-6). Raises StorageError."""

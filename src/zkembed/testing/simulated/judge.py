@@ -1,4 +1,5 @@
-"""The judge of agreement: A1 to A12, D4 and D5 of docs/invariants.md, from the disks and the messages, not from what the machines believe.
+"""The judge of agreement: A1 to A12, D4, D5, E1 and E2 of docs/invariants.md, from disks, messages and states, not from what the machines
+believe.
 
 It looks after every step, so a run stops at the first bad one. What it takes for committed it tells a History, if it has one.
 """
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...durable import Epochs
 from ...record import Kind, Record
+from ...tree.tree import Applied, Tree
 from ...zab.effects import Append, CommitInstall, Deliver, Effect, InstallRecords, LoadSnapshot, Role, Send, Serving, SetEpochs, Truncate
 from ...zab.messages import Ack, AckEpoch, AckNewLeader, LeaderInfo, Message, NewLeader, Sync
 from ...zab.quorum import Configuration
@@ -39,7 +41,7 @@ class Judge:
     judged: how often each invariant had something to judge.
     """
 
-    ids = ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "D4", "D5")
+    ids = ("A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "D4", "D5", "E1", "E2")
 
     def __init__(self, history: History | None = None, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.history = history
@@ -153,6 +155,7 @@ class Judge:
             ruling = self.configurations[-1]
             point = majority_point(ruling, held)
             if point <= self.end:
+                self._check_known(epoch, point)
                 return
             path = self._path_to(point, epoch, node)
             change = next((record for record in path if record.kind is Kind.CONFIG and record.zxid > ruling.version), None)
@@ -166,6 +169,11 @@ class Judge:
                 return
             self._commit((change,))
             self.configurations.append(following)
+
+    def _check_known(self, epoch: int, point: int) -> None:
+        """A4: what an epoch commits once later ones have committed something is in C already."""
+        if point not in self.position and self.committed and point > self.committed[0].prev_zxid:
+            self._fail("A4", f"epoch {epoch} commits {to_hex(point)}, C ends at {to_hex(self.end)} without it")
 
     def _path_to(self, point: int, epoch: int, node: SimNode) -> list[Record]:
         """The records behind what is committed, up to ``point``; they must stand on it (A2)."""
@@ -271,19 +279,24 @@ class Judge:
             case LeaderInfo(epoch=epoch):
                 fits = epochs.accepted == epoch and epochs.accepted_leader == node.id
             case AckEpoch(epoch=epoch, last_zxid=last):
+                self._check_promise(node, epoch, message)
                 fits = epochs.accepted == epoch and last == end
             case Sync(epoch=epoch) | NewLeader(epoch=epoch):
                 fits = epochs.current == epoch == epochs.accepted
             case AckNewLeader(epoch=epoch, cut=zxid) | Ack(epoch=epoch, zxid=zxid):
-                self.judged["A7"] += 1
-                if epochs.accepted > epoch:
-                    self._fail("A7", f"node {node.id} says {message} after it accepted epoch {epochs.accepted}", node.id)
+                self._check_promise(node, epoch, message)
                 fits = epochs.current == epoch and zxid <= end
             case _:
                 return
         self.judged["A8"] += 1
         if not fits:
             self._fail("A8", f"node {node.id} says {message} with {epochs} and a log up to {to_hex(end)}", node.id)
+
+    def _check_promise(self, node: SimNode, epoch: int, message: Message) -> None:
+        accepted = node.disk.epochs.accepted
+        self.judged["A7"] += 1
+        if accepted > epoch:
+            self._fail("A7", f"node {node.id} says {message} after it accepted epoch {accepted}", node.id)
 
     def arrived(self, voter: Voter, target: SimNode, messages: Iterable[Message]) -> None:
         """Messages of ``voter`` are about to be handed to ``target``: acknowledgements are counted a second time, for A10."""
@@ -337,6 +350,21 @@ class Judge:
             self._fail("A10", f"node {node.id} decides up to {to_hex(committed)} without acknowledgements of a quorum", node.id)
 
     # states
+
+    def state(self, node: SimNode, tree: Tree, applied: Applied) -> None:
+        """E1, E2: what an entry made of the ephemerals in a node's own tree. The checkers judge the same of C."""
+        for _, path, before, after in applied.changes:
+            if after is not None and after.ephemeral_owner:
+                self.judged["E1"] += 1
+                if after.ephemeral_owner not in tree.sessions:
+                    self._fail("E1", f"node {node.id}: {path} belongs to session {after.ephemeral_owner:#x}, which is not open", node.id)
+            elif after is None and before is not None and before.ephemeral_owner and applied.closed:
+                self.judged["E2"] += 1
+                if before.ephemeral_owner not in applied.closed:
+                    self._fail("E2", f"node {node.id}: {path} of {before.ephemeral_owner:#x} goes with another's session", node.id)
+        for path, znode in tree.items() if applied.closed else ():
+            if znode.ephemeral_owner in applied.closed:
+                self._fail("E2", f"node {node.id}: {path} stays behind its session {znode.ephemeral_owner:#x}", node.id)
 
     def digest(self, node: SimNode, zxid: int, digest: int, *, of: str = "D5") -> None:
         """D4, D5: one state at one zxid."""

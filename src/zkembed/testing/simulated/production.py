@@ -85,6 +85,7 @@ class ProductionApp(ReplicaApp):
     def _applied(self, applied: TreeApplied) -> None:
         node = self.node
         tree = self.replica.tree
+        node.cluster.judge.state(node, tree, applied)
         digest = tree.digest_now()
         node.cluster.judge.digest(node, applied.zxid, digest)
         self.history.record(
@@ -197,7 +198,7 @@ class ProductionApp(ReplicaApp):
             node.cluster.call(node.id, lambda _: self.replica.state_unreadable(effect, reason))
             return
         if effect.upto == effect.base:
-            node.cluster.judge.digest(node, tree.applied, tree.digest_now(), of="D4")
+            node.cluster.judge.digest(node, tree.applied, tree.recompute_digest(), of="D4")
         node.cluster.call(node.id, lambda _: self.replica.state_loaded(effect, tree, chain))
 
     # --- own snapshots, a chunk at a time while all else goes on (P-8)
@@ -248,7 +249,7 @@ class ProductionApp(ReplicaApp):
         """D4: what was written is the state at its zxid."""
         _, chunks = self.disk.read_snapshot(info.zxid)
         tree = self.load_tree(chunks)
-        self.node.cluster.judge.digest(self.node, tree.applied, tree.digest_now(), of="D4")
+        self.node.cluster.judge.digest(self.node, tree.applied, tree.recompute_digest(), of="D4")
 
     def _end_snapshot(self, frozen: Freeze, writer: SnapshotWriter | None) -> None:
         if writer is not None:

@@ -91,8 +91,11 @@ class Workload:
 
     def idle_on(self, nodes: Collection[int]) -> bool:
         """As ``idle``, of these nodes alone."""
-        waiting = any(client.calls for node in nodes for client in self._clients.get(node, {}).values())
-        return not waiting and not any(client.host.id in nodes for client in self._tenures.values())
+        return not self.calling_on(nodes) and not any(client.host.id in nodes for client in self._tenures.values())
+
+    def calling_on(self, nodes: Collection[int]) -> bool:
+        """Whether a call is under way there; a contender that waits for its turn has none."""
+        return any(client.calls for node in nodes for client in self._clients.get(node, {}).values())
 
     def waiting(self) -> tuple[str, ...]:
         """What is under way, for a message that it does not end."""
