@@ -179,7 +179,7 @@ class Simulation(Cluster):
         disk, ruling = self.nodes[node_id].disk, self.judge.configurations[-1]
         assert isinstance(disk, EngineDisk)
         known = ruling.voters.get(node_id) == disk.storage_id and self.judge.end > ruling.version
-        return known and not (disk.epochs.damaged or disk.tampered or self.judge.distrusted(disk.storage_id))
+        return known and not (disk.epochs.damaged or disk.tampered or disk.outdated or self.judge.distrusted(disk.storage_id))
 
     def connected(self) -> bool:
         """Nothing is cut or slow."""

@@ -91,6 +91,8 @@ class EngineDisk(SimDisk):
         self.tampered = False
         self._off = False
         self._backup: Backup | None = None
+        self.outdated = False
+        """It is an old copy, and has not become another storage yet."""
         self._steps = Random(rng.random())
 
     # --- a process starts ---------------------------------------------------------------------------------------------
@@ -333,6 +335,7 @@ class EngineDisk(SimDisk):
         self.storage_id, self.incarnation = backup.storage_id, backup.incarnation
         self.epochs, self.live = backup.epochs, backup.live
         self._possible = list(backup.possible)
+        self.outdated = True
         self._vouched = EMPTY
 
     def renew(self) -> Identity:
@@ -340,6 +343,7 @@ class EngineDisk(SimDisk):
         assert self.log is not None
         identity = self.log.renew_storage()
         self.storage_id, self.incarnation = identity.storage_id, identity.incarnation
+        self.outdated = False
         return identity
 
     def fail_soon(self, steps: int) -> None:
