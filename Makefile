@@ -29,7 +29,7 @@ endif
 PYTHON ?= $(shell for p in $(PYTHONS); do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
-.PHONY: fuzz help demo test chaos lint bench clean force
+.PHONY: fuzz help demo test chaos simulate mutants lint bench clean force
 
 help: ## List these commands
 	@echo "usage: make COMMAND [ARGS=\"...\"] [PYTHON=python3.13] [VENV=.venv]"
@@ -55,6 +55,9 @@ simulate: $(STAMPS)/test ## Ensembles from seeds, under faults and in judgement 
 
 fuzz: $(STAMPS)/test ## Spoilt frames, snapshots and data directories for long (SEED=20 ITERATIONS=20000)
 	@FUZZ_SEED=$(or $(SEED),20) FUZZ_ITERATIONS=$(or $(ITERATIONS),20000) $(BIN)/python -m pytest tests/fuzz -q -s --timeout=86400 $(ARGS)
+
+mutants: $(STAMPS)/test ## Break the code on purpose, let the simulator notice, and write docs/mutants.md (ARGS: names)
+	@$(BIN)/python -m tests.mutants.table $(ARGS)
 
 bench: $(STAMPS)/test ## The benchmark: one JSON line for each figure
 	@$(BIN)/python benchmarks/run.py $(ARGS)
