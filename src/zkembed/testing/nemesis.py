@@ -46,13 +46,14 @@ def plan(seed: int, kinds: tuple[str, ...], count: int, duration: float) -> list
 
 
 class Nemesis:
-    """happened: how often each kind has."""
+    """happened: how often each kind has.  distrusting: lives (node, life) that were made to ask for another state."""
 
     def __init__(self, world: Simulation) -> None:
         self._world = world
         self._calm = False
         self._pausing = False
         self.happened: Counter[str] = Counter()
+        self.distrusting: set[tuple[int, int]] = set()
 
     def begin(self) -> None:
         options = self._world.options
@@ -140,6 +141,8 @@ class Nemesis:
         for node in list(self._world.nodes):
             if self._world.nodes[node].up:
                 self._world.crash(node, power=True, silent=True)
+            else:  # What a process killed before had left in the cache is at stake as well.
+                self._disk(node).lose_power()
             self._later(rng.choice(DOWN_S), lambda node=node: self._start(node))  # type: ignore[misc]
         return True
 
@@ -190,7 +193,7 @@ class Nemesis:
         for delay in (0.3, 1.5):
             self._later(delay, lambda: self._start_anew(node))
         self._later(rng.uniform(2.5, 5.0), lambda: self._bring_back(node, 8))
-        return True
+        return False  # It has not happened yet.
 
     def _start_anew(self, node: int) -> None:
         if self._world.nodes[node].up:
@@ -208,6 +211,7 @@ class Nemesis:
         if world.nodes[node].up:
             world.crash(node, power=True)
         self._tell("old-copy", node, "restored")
+        self.happened["old-copy"] += 1
         self._pausing = True
         world.judge.forget(disk.storage_id)
         disk.restore()
@@ -327,7 +331,7 @@ class Nemesis:
         rng.shuffle(ids)
         duration = rng.choice(BROKEN_S)
         self._tell("ring", 0, f"{ids}, for {duration} s")
-        reach = len(ids) // 4 + 1
+        reach = (len(ids) // 2 + 1) // 2
         ends = len(ids) == 3  # A ring of three cuts nothing; a line of three does.
         for at, one in enumerate(ids):
             for to in range(at + 1, len(ids)):
@@ -339,7 +343,7 @@ class Nemesis:
 
     def _break(self, rng: Random) -> bool:
         one, other = self._pair(rng)
-        if not one:
+        if not one or not self._world.network.linked(one, other):
             return False
         self._tell("break", one, f"with {other}")
         self._world.drop_links(one, other)
@@ -416,6 +420,7 @@ class Nemesis:
             return False
         node = rng.choice(followers)
         self._tell("resync", node, "asked for")
+        self.distrusting.add((node, world.nodes[node].life))
         world.call(node, lambda peer: peer.resync())
         return True
 

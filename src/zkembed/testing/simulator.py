@@ -162,8 +162,19 @@ class Simulation(Cluster):
     def crash(self, *node_ids: int, silent: bool = False, power: bool = True) -> None:
         lives = {node_id: self.nodes[node_id].life for node_id in node_ids}
         super().crash(*node_ids, silent=silent, power=power)
+        self._check_survivors()
         for node_id, life in lives.items():
             self._ended(node_id, life, "power" if power else "killed")
+
+    def wipe(self, node_id: int) -> None:
+        super().wipe(node_id)
+        self._check_survivors()
+
+    def _check_survivors(self) -> None:
+        """D1, at each loss: every quorum of voters has a member whose disk still holds all that is committed."""
+        if not self.options.beyond:
+            disks = {node.id: node.disk for node in self if isinstance(node.disk, EngineDisk) and node.disk.trusted}
+            self.judge.survived({(id, disk.storage_id): disk.surely for id, disk in disks.items()})
 
     def stopped(self, node: SimNode) -> None:
         life = node.life
@@ -239,7 +250,7 @@ class Simulation(Cluster):
         for node in self:
             if node.halted is None or not node.up:
                 continue
-            if not (self.nemesis.happened["resync"] and "state" in str(node.halted.error)):
+            if (node.id, node.life) not in self.nemesis.distrusting:
                 raise Violation("section 18", f"node {node.id} has stopped itself: {node.halted.error}", (node.id,))
             self.marks["halted for its state"] += 1
             self.crash(node.id, power=False)
@@ -257,6 +268,9 @@ class Simulation(Cluster):
                 history.size(history.committed, history.end),
                 settings.outstanding_bytes_max + self.options.replica.limits.txn_bytes_max,
             )
+            links = self.network.count(node.id)
+            if links > LINKS_MAX * len(self.nodes):
+                raise Violation("V5", f"node {node.id} has {links} links open", (node.id,))
             if cached > limit:
                 raise Violation("V5", f"node {node.id} holds {cached} bytes that are not committed, {limit} are allowed", (node.id,))
             self._check_outstanding(node)

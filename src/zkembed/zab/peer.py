@@ -55,7 +55,7 @@ class Peer:
         self._started = False
         self._ticked_at = 0.0
         self._beat_at = 0.0
-        self._due = 0.0
+        self._due: float | None = None  # of the last drain, once it was asked for
 
     # --- what it is --------------------------------------------------------------------------------------------------
 
@@ -163,12 +163,13 @@ class Peer:
         if not self._started:
             raise InternalError("tick before start")
         gap, self._ticked_at = now - self._ticked_at, now
+        due = self.deadline()
         self._set_now(now)
         if self._roles.stopped:
             return
         if gap >= self._core.settings.sync_limit:
             self._roles.end_roles(f"the event loop stood still for {gap:.1f} s")
-        if now >= self._due or gap > self._core.settings.stall_limit:
+        if now >= due or gap > self._core.settings.stall_limit:
             self._roles.guard(self._run_timers)
 
     def _run_timers(self) -> None:
@@ -195,6 +196,8 @@ class Peer:
 
     def deadline(self) -> float:
         """When ``tick`` must be called next, as of the last ``drain``; at most one tick ahead."""
+        if self._due is None:
+            self._due = self._next_due()
         return self._due
 
     def _next_due(self) -> float:
@@ -327,7 +330,7 @@ class Peer:
         """Take the effects of all inputs since the last call; what was proposed since leaves now, together."""
         if not self._roles.stopped:
             self._roles.guard(self._flush)
-        self._due = self._next_due()
+        self._due = None
         effects, self._core.effects = self._core.effects, []
         return effects
 

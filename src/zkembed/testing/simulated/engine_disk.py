@@ -233,6 +233,11 @@ class EngineDisk(SimDisk):
         self._off = False
         super().crash()
 
+    def lose_power(self) -> None:
+        """Of a machine whose process is down already."""
+        assert self.log is None
+        self.device.crash(self._keep())
+
     def _die_under_way(self) -> None:
         assert self.log is not None
         if self._possible:  # It had failed before.
@@ -268,6 +273,16 @@ class EngineDisk(SimDisk):
         chance = rng.choice([0.0, 1.0, rng.random()])
         return lambda _: rng.random() < chance
 
+    @property
+    def trusted(self) -> bool:
+        """Its process may vote with it."""
+        return not self.epochs.damaged and not self.outdated
+
+    @property
+    def surely(self) -> int:
+        """Up to where the next start will find the log, whatever was under way."""
+        return min((state.end for state in self._possible), default=self.live.end)
+
     # --- faults -------------------------------------------------------------------------------------------------------
 
     def wipe(self) -> None:
@@ -289,7 +304,7 @@ class EngineDisk(SimDisk):
             if not names:
                 return ""
             name = rng.choice(names)
-            offset, rot = self._rot(self.device.read(name))
+            offset, rot = self._rot(self.device.read(name), bits_only=name == max(names, key=_log_order))
             twin = self.device.copy()
             twin.capacity_bytes = None
             twin.damage(name, offset, rot)
@@ -302,10 +317,11 @@ class EngineDisk(SimDisk):
             return f"{name} at {offset}, {len(rot)} bytes"
         return ""
 
-    def _rot(self, content: bytes) -> tuple[int, bytes]:
-        """Where, and what stands there then."""
+    def _rot(self, content: bytes, *, bits_only: bool) -> tuple[int, bytes]:
+        """Where, and what stands there then. bits_only: in the log's last segment, where one block may hold the last batches together
+        with all that vouches for them; without it nobody can tell that they were there (P-11)."""
         rng = self._steps
-        if rng.random() < 0.6:
+        if bits_only or rng.random() < 0.6:
             offset = rng.randrange(len(content))
             return offset, bytes([content[offset] ^ (1 << rng.randrange(8))])
         blocks = (len(content) + BLOCK_BYTES - 1) // BLOCK_BYTES
@@ -413,3 +429,8 @@ def _read(log: MemoryLog, after: int, upto: int) -> Iterable[Record]:
             yield from records
     finally:
         reader.close()
+
+
+def _log_order(name: str) -> tuple[bool, str]:
+    """Greatest for the log's newest segment."""
+    return name.startswith("log-"), name

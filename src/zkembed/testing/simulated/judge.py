@@ -208,6 +208,20 @@ class Judge:
         if record.zxid != expected:
             self._fail("A3", f"{to_hex(record.zxid)} is committed behind {to_hex(last)}, expected {to_hex(expected)}")
 
+    def survived(self, held: Mapping[Voter, int]) -> None:
+        """D1: every majority of the ruling voters that could still act has a member with the newest committed entry.
+
+        held: up to where each trusted disk holds the log for sure. Who has lost his disk, or may not trust it, has no vote to act with.
+        """
+        if not self.committed:
+            return
+        self.judged["D1"] += 1
+        voters = self.configurations[-1].voters
+        able = [voter for voter in voters.items() if voter in held and voter[1] not in self._distrusted]
+        without = [voter[0] for voter in able if held[voter] < self.end]
+        if len(without) * 2 > len(voters):
+            self._fail("D1", f"committed {to_hex(self.end)} is on no disk of {without}, a majority of the voters", *without)
+
     # effects
 
     def effect(self, node: SimNode, effect: Effect) -> None:
@@ -227,7 +241,10 @@ class Judge:
             self._check_established(node, effect.epoch)  # type: ignore[union-attr]
 
     def _check_records(self, node: SimNode, effect: Any) -> None:
+        leads = node.peer.role is Role.LEADING and type(effect) is Append
         for record in effect.records:
+            if record.zxid not in self.proposed and record.zxid not in self._given:
+                self._check_proposer(node, record, leads=leads)
             known = self.proposed.setdefault(record.zxid, record)
             self.judged["A1"] += 1
             if known is not record and known.encoded != record.encoded:
@@ -235,13 +252,22 @@ class Judge:
             if record.kind is Kind.CONFIG and node.peer.role is Role.LEADING and type(effect) is Append:
                 self._check_change(node, record)
 
+    def _check_proposer(self, node: SimNode, record: Record, *, leads: bool) -> None:
+        """A1: a record comes into the world from the established leader of its epoch."""
+        epoch = epoch_of(record.zxid)
+        if not leads or node.peer.epoch != epoch or not node.peer.serving or self.established.get(epoch, node.id) != node.id:
+            self._fail("A1", f"node {node.id} logs {to_hex(record.zxid)}, which no established leader has proposed", node.id)
+
     def _check_change(self, node: SimNode, change: Record) -> None:
         """A12: a configuration is proposed only when the one before it is committed."""
         self.judged["A12"] += 1
         ruling = self.configurations[-1].version if self.configurations else EMPTY
-        open_changes = [record.zxid for record in node.disk.live.behind(ruling) if record.kind is Kind.CONFIG and record.zxid < change.zxid]
-        if open_changes and self.configurations:
-            self._fail("A12", f"node {node.id} proposes a configuration while that of {to_hex(open_changes[0])} is not committed", node.id)
+        zxid = change.prev_zxid
+        while zxid > ruling:
+            before = self.proposed.get(zxid) or self._given[zxid]
+            if before.kind is Kind.CONFIG and self.configurations:
+                self._fail("A12", f"node {node.id} proposes a configuration while that of {to_hex(zxid)} is not committed", node.id)
+            zxid = before.prev_zxid
 
     def _check_delivery(self, node: SimNode, records: Iterable[Record]) -> None:
         position = self._applied.get((node.id, node.life))
@@ -316,6 +342,7 @@ class Judge:
         if base not in self.position:
             self._fail("A9", f"node {node.id} starts from a snapshot at {to_hex(base)}, which is not committed", node.id)
         self._applied[node.id, node.life] = self.position[base]
+        self._note_held(node)  # What became durable as the last life ended counts, though nobody was told.
 
     def after_step(self, node: SimNode) -> None:
         if node.app is None:
@@ -343,10 +370,12 @@ class Judge:
         epoch = node.peer.epoch
         acked = dict(self._acked.get((node.id, node.life, epoch), {}))
         acked[node.id, node.disk.storage_id] = node.disk.live.end
-        if epoch_of(committed) != epoch or not self.configurations:
+        if not self.configurations or not node.peer.serving:
             return
-        ruling = next(each for each in reversed(self.configurations) if each.version <= committed)
-        if majority_point(ruling, acked) < committed:
+        ruling = [each for each in self.configurations if each.version <= committed]
+        # At a configuration's own entry the one before it decides as well; behind it, it alone (B-5).
+        needed = ruling[-2:] if ruling[-1].version == committed else ruling[-1:]
+        if any(majority_point(configuration, acked) < committed for configuration in needed):
             self._fail("A10", f"node {node.id} decides up to {to_hex(committed)} without acknowledgements of a quorum", node.id)
 
     # states

@@ -276,6 +276,8 @@ class Network:
 
         Bytes that happen to be a frame are not used: a member that lies is another matter.
         """
+        if not self.reachable(source, target) or self._world.now < self._world.nodes[target].blocked_until:
+            return False
         open_pipes = [
             each
             for each in self._connections.values()
@@ -292,12 +294,30 @@ class Network:
         try:
             decode_frame(bytes(frame))
         except DecodeError as error:
-            self._world.judge.judged["V6"] += 1
-            self.close(self._world.nodes[target], connection.links[target], str(error), tell=True)
+            self._end_garbled(connection, target, str(error))
             return True
         except Exception as error:
             raise Violation("V6", f"bytes from a peer raise {error!r}: {bytes(frame)!r}", (target,)) from error
         return False
+
+    def _end_garbled(self, connection: Connection, target: int, reason: str) -> None:
+        """As the driver does: this link ends. V6: promises stay as they are, and no other link ends in the same step."""
+        world, node = self._world, self._world.nodes[target]
+        promises, others = node.peer.epochs, self._links_of(target) - {connection.links[target]}
+        self.close(node, connection.links[target], reason)
+        world.give(node, node.life, lambda m: m.link_down(connection.links[target], reason))
+        world.judge.judged["V6"] += 1
+        if node.app is not None and connection.purpose is Purpose.ELECTION:
+            gone = others - self._links_of(target)
+            if node.peer.epochs != promises or (gone and node.peer.serving):
+                raise Violation("V6", f"garbage on link {connection.links[target]} ended links {sorted(gone)} or moved promises", (target,))
+
+    def _links_of(self, node_id: int) -> set[int]:
+        return {link for node, link in self._connections if node == node_id}
+
+    def linked(self, one: int, other: int) -> bool:
+        """They have a link with each other, of whatever purpose."""
+        return any({one, other} == set(connection.links) for connection in self._connections.values())
 
     def count(self, node_id: int) -> int:
         """Links that this node has open."""
