@@ -16,7 +16,7 @@ from zkembed.testing.simulated.cluster import Cluster
 from zkembed.testing.simulated.node import SimNode
 from zkembed.zab.effects import Append, Effect, Purpose, Role, Send
 from zkembed.zab.history import decode_configurations, read_config
-from zkembed.zab.messages import Ack, Commit, Notify, Ping, Proposal
+from zkembed.zab.messages import Ack, Commit, LeaderInfo, Notify, Ping, Proposal
 from zkembed.zab.settings import Settings
 
 SETTINGS = Settings()
@@ -611,3 +611,28 @@ def test_i_3_disks_are_replaced_in_the_middle_of_everything(seed: int) -> None:
     back(cluster, *cluster.nodes, limit=2 * BOUND)
     cluster.write(b"end")
     cluster.wait_equal(limit=BOUND)
+
+
+def test_y_1_what_a_commit_lets_the_leader_propose_leaves_before_a_learner_is_cut_off_behind_it() -> None:
+    """Y-1: the CONFIG's commit and the last step of a sync arrive together; the entry behind the CONFIG is sent to that learner once."""
+    cluster, leader, others = founded_cluster(5)
+    wiped, slow, late, ok = others
+    cluster.crash(late)
+    cluster.write(b"two")
+    for node in (slow, ok):
+        cluster[node].disk.hold = lambda op: isinstance(op, Append) and any(record.kind is Kind.CONFIG for record in op.records)
+    wipe(cluster, wiped)
+    cluster.run_until(lambda: len(configs(cluster, leader)) == 2 and len(configs(cluster, wiped)) == 2)
+    held: list[float] = []
+
+    def hold_the_loop(node: SimNode, effect: Effect) -> None:
+        if node.id == leader and isinstance(effect, Send) and isinstance(effect.message, LeaderInfo) and not held:
+            held.append(cluster.now)
+            cluster.at(1e-5, lambda: (cluster.pause(leader, 0.2), cluster.release_disk(slow), cluster.release_disk(ok)))
+
+    cluster.watchers.append(hold_the_loop)
+    cluster.start(late)
+    cluster.run_until(lambda: bool(held), 10.0)
+    cluster.run(2.0)
+    assert not [report.text for report in cluster[late].reports if "it follows" in report.text]
+    cluster.wait_serving()

@@ -189,7 +189,7 @@ class Simulation(Cluster):
         """A voter that has all it ever promised to have, by a configuration whose commit is on the disks (I-3)."""
         disk, ruling = self.nodes[node_id].disk, self.judge.configurations[-1]
         assert isinstance(disk, EngineDisk)
-        known = ruling.voters.get(node_id) == disk.storage_id and self.judge.end > ruling.version
+        known = ruling.voters.get(node_id) == disk.storage_id and self.judge.told >= ruling.version
         return known and not (disk.epochs.damaged or disk.tampered or disk.outdated or self.judge.distrusted(disk.storage_id))
 
     def connected(self) -> bool:

@@ -209,7 +209,8 @@ class Roles:
         core.membership.outdate(reason)
         core.report(
             logging.ERROR,
-            f"the disk of this node is an old copy, as of a restored backup: {reason}. It becomes another storage, without a vote",
+            f"the disk of this node (storage id {core.identity.storage_id.hex()}) is an old copy, as of a restored backup: {reason}. "
+            "It becomes another storage, without a vote",
         )
         self.settling = True
         role = self.current

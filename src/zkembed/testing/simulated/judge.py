@@ -55,6 +55,8 @@ class Judge:
         self.established_count = 0
         self.configurations: list[Configuration] = []
         """Committed ones, oldest first."""
+        self.told = EMPTY
+        """Up to where entries are known committed on a majority's disks: by the hints of entries behind them (C-3)."""
         self.check_every = 1
         self._steps = 0
         self._held: dict[int, dict[Voter, int]] = {}
@@ -192,6 +194,7 @@ class Judge:
     def _commit(self, records: Iterable[Record]) -> None:
         for record in records:
             self._check_order(record)
+            self.told = max(self.told, record.commit_hint)
             self.position[record.zxid] = len(self.committed) + 1
             self.committed.append(record)
             if self.history is not None:
