@@ -20,6 +20,7 @@ TRANSFER_S = 10.0
 EXPIRY_S = 40.0
 PROBE_TIMEOUT_S = 12.0
 AWAKE_S = 30.0
+MOVES_MAX = 20
 
 
 class Liveness:
@@ -96,8 +97,14 @@ class Liveness:
         return True
 
     def _wait_while_it_moves(self, what: Callable[[], Any], limit: float) -> bool:
-        """Like ``_wait``, but the limit counts from the last call that ended or entry that was committed: contenders have their turns."""
+        """Like ``_wait``, but the limit counts from the last call that ended or entry that was committed: contenders have their turns.
+
+        Not for ever: what goes on and on without an end is no progress.
+        """
+        end = self._world.now + MOVES_MAX * limit
         while not what():
+            if self._world.now > end:
+                return False
             moved = (len(self._world.workload.waiting()), self._world.judge.end)
             if not self._wait(lambda: what() or (len(self._world.workload.waiting()), self._world.judge.end) != moved, limit):  # noqa: B023
                 return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -15,17 +16,18 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from hashlib import blake2b
-from typing import IO
+from typing import IO, Any
 
 from attrs import define, field
 
 from ..errors import BadArgumentsError
 from .checkers import IDS
 from .simulator import Verdict, simulate
-from .swarm import FAULTS, check_faults
+from .swarm import FAULTS, PLANNED_MAX, check_faults, draw
 
 REPORT_S = 2.0
 AGAIN_EVERY = 100
+INTERRUPTED = 130
 LEGEND = """\
 how to read it: each line is t (simulated seconds), node.life, what happened, and its fields. Invoke and Return are calls of clients and
 their ends, Committed an entry that became safe, Fault something done to the world. zxid = epoch << 32 | counter."""
@@ -44,13 +46,17 @@ class Tally:
     marks: Counter[str] = field(factory=Counter)
     failed: list[Verdict] = field(factory=list)
 
+    def missing(self) -> list[str]:
+        """Invariants that had nothing to judge."""
+        return [id for id in IDS if not self.judged[id]]
+
     def add(self, verdict: Verdict) -> None:
         self.runs += 1
         self.operations += verdict.operations
         self.simulated_s += verdict.simulated_s
-        self.judged.update(verdict.judged)
         if verdict.disturbed:
             self.disturbed += 1
+            self.judged.update(verdict.judged)
             self.happened.update(verdict.happened)
             self.marks.update(verdict.marks)
         if not verdict.ok:
@@ -84,23 +90,51 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None, out: IO[str] = sys.stdout) -> int:
-    args = parser().parse_args(arguments)
+    args = _checked(parser(), arguments)
     wishes = {"nodes": args.nodes, "operations": args.operations, "faults": args.faults, "beyond": args.beyond, "skipped": args.skip}
-    tally, began = Tally(), time.monotonic()
+    tally = Tally()
     try:
-        if args.seed is not None:
-            return _one(args, wishes, out)
-        seeds = derived(args.of, args.seeds) if args.of else range(args.first, args.first + args.seeds)
-        interrupted = _many(seeds, args, wishes, tally, out)
+        draw(args.seed or 0, **wishes)
     except BadArgumentsError as error:
         parser().error(str(error))
+    try:
+        return _one(args, wishes, tally, out) if args.seed is not None else _all(args, wishes, tally, out)
+    except KeyboardInterrupt:
+        _summary(tally, 0.0, out)
+        print(f"interrupted after {tally.runs} runs", file=out)
+        return INTERRUPTED
+
+
+def _checked(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What argparse does not see: options that do not go together, and empty ones."""
+    args = parser.parse_args(arguments)
+    if args.of is not None and not args.of:
+        parser.error("--of: '' given, expected a name")
+    if args.fingerprint and args.seed is None:
+        parser.error("--fingerprint goes with --seed")
+    if any(index >= PLANNED_MAX for index in args.skip):
+        parser.error(f"--skip: a plan has {PLANNED_MAX} faults at most, counted from 0")
+    return args
+
+
+def _all(args: argparse.Namespace, wishes: dict[str, Any], tally: Tally, out: IO[str]) -> int:
+    began = time.monotonic()
+    seeds = derived(args.of, args.seeds) if args.of is not None else range(args.first, args.first + args.seeds)
+    if args.of is not None:
+        print(f"{args.seeds} seeds of {args.of}: {', '.join(map(str, seeds[:3]))}, ...", file=out)
+    interrupted = _many(seeds, args, wishes, tally, out)
     _summary(tally, time.monotonic() - began, out)
     for verdict in tally.failed:
         _tell(verdict, args, wishes, out)
     if interrupted:
         print(f"interrupted after {tally.runs} of {len(seeds)} seeds", file=out)
-        return 130
-    return 1 if tally.failed or not tally.runs else 0
+        return INTERRUPTED
+    # With few runs, or few kinds of faults, some invariant has nothing to judge; with many it must have.
+    many = args.faults is None and not args.beyond and tally.runs >= AGAIN_EVERY
+    if many and (tally.missing() or not tally.disturbed) and not tally.failed:
+        print(f"NO VERDICT: nothing to judge for {' '.join(tally.missing())}", file=out)
+        return 1
+    return 1 if tally.failed else 0
 
 
 def derived(name: str, count: int) -> list[int]:
@@ -108,12 +142,11 @@ def derived(name: str, count: int) -> list[int]:
     return [int.from_bytes(blake2b(f"{name} {index}".encode(), digest_size=6).digest(), "big") for index in range(count)]
 
 
-def _one(args: argparse.Namespace, wishes: dict[str, object], out: IO[str]) -> int:
+def _one(args: argparse.Namespace, wishes: dict[str, Any], tally: Tally, out: IO[str]) -> int:
     verdict = simulate(args.seed, **wishes)
     if args.fingerprint:
         print(verdict.fingerprint, file=out)
         return 0 if verdict.ok else 1
-    tally = Tally()
     tally.add(verdict)
     _summary(tally, 0.0, out)
     if not verdict.ok:
@@ -123,7 +156,7 @@ def _one(args: argparse.Namespace, wishes: dict[str, object], out: IO[str]) -> i
     return 0
 
 
-def _many(seeds: Sequence[int], args: argparse.Namespace, wishes: dict[str, object], tally: Tally, out: IO[str]) -> bool:
+def _many(seeds: Sequence[int], args: argparse.Namespace, wishes: dict[str, Any], tally: Tally, out: IO[str]) -> bool:
     """Run them; whether it was interrupted."""
     began = said = time.monotonic()
     shows = out.isatty()
@@ -148,7 +181,7 @@ def _many(seeds: Sequence[int], args: argparse.Namespace, wishes: dict[str, obje
     return False
 
 
-def _verdicts(seeds: Sequence[int], wishes: dict[str, object], jobs: int) -> Generator[Verdict]:
+def _verdicts(seeds: Sequence[int], wishes: dict[str, Any], jobs: int) -> Generator[Verdict]:
     work = [(seed, wishes) for seed in seeds]
     if jobs == 1:
         yield from map(_work, work)
@@ -157,7 +190,7 @@ def _verdicts(seeds: Sequence[int], wishes: dict[str, object], jobs: int) -> Gen
         yield from pool.imap(_work, work, chunksize=4)
 
 
-def _work(job: tuple[int, dict[str, object]]) -> Verdict:
+def _work(job: tuple[int, dict[str, Any]]) -> Verdict:
     return simulate(job[0], **job[1])
 
 
@@ -167,9 +200,9 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _again(verdict: Verdict, wishes: dict[str, object], tally: Tally) -> None:
+def _again(verdict: Verdict, wishes: dict[str, Any], tally: Tally) -> None:
     """V7: the same seed in another process, under another hash seed."""
-    environment = {**os.environ, "PYTHONHASHSEED": str(verdict.seed % 4_000_000 + 1)}
+    environment = {**os.environ, "PYTHONHASHSEED": _hash_seed(verdict.seed)}
     command = [sys.executable, "-m", "zkembed.testing.simulate", "--fingerprint", *_flags(verdict.seed, wishes)]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()
     tally.judged["V7"] += 1
@@ -178,19 +211,23 @@ def _again(verdict: Verdict, wishes: dict[str, object], tally: Tally) -> None:
         tally.failed.append(verdict.failing("V7", text))
 
 
+def _hash_seed(seed: int) -> str:
+    return str(seed % 4_000_000 + 1)
+
+
 # --- for people ------------------------------------------------------------------------------------------------------
 
 
-def _flags(seed: int, wishes: dict[str, object], skipped: Iterable[int] | None = None) -> list[str]:
+def _flags(seed: int, wishes: dict[str, Any], skipped: Iterable[int] | None = None) -> list[str]:
     flags = ["--seed", str(seed), "--nodes", str(wishes["nodes"]), "--operations", str(wishes["operations"])]
     faults = wishes["faults"]
-    if isinstance(faults, tuple):
+    if faults is not None:
         flags += ["--faults", ",".join(faults)]
     if wishes["beyond"]:
         flags.append("--beyond")
     left_out = wishes["skipped"] if skipped is None else skipped
     if left_out:
-        flags += ["--skip", ",".join(map(str, sorted(left_out)))]  # type: ignore[call-overload]
+        flags += ["--skip", ",".join(map(str, sorted(left_out)))]
     return flags
 
 
@@ -202,9 +239,8 @@ def _summary(tally: Tally, took: float, out: IO[str]) -> None:
         file=out,
     )
     print("judged:    " + _counts({id: tally.judged[id] for id in IDS}), file=out)
-    missing = [id for id in IDS if not tally.judged[id]]
-    if missing:
-        print("nothing to judge in these runs: " + " ".join(missing), file=out)
+    if tally.missing():
+        print("nothing to judge in these runs: " + " ".join(tally.missing()), file=out)
     print("faults:    " + _counts(tally.happened), file=out)
     print("marks:     " + _counts(dict(sorted(tally.marks.items()))), file=out, flush=True)
 
@@ -213,18 +249,25 @@ def _counts(counts: Counter[str] | dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 
-def _tell(verdict: Verdict, args: argparse.Namespace, wishes: dict[str, object], out: IO[str]) -> None:
+def _tell(verdict: Verdict, args: argparse.Namespace, wishes: dict[str, Any], out: IO[str]) -> None:
     skipped: frozenset[int] = frozenset(args.skip)
     if args.shrink:
         verdict, skipped = shrink(verdict, wishes)
     print(f"\nseed {verdict.seed} FAILED: {verdict.violation}: {verdict.text}\n\n{LEGEND}\n\n{verdict.story}", file=out)
     print(f"\nfaults: {_counts(verdict.happened)}", file=out)
-    print(f"again: python -m zkembed.testing.simulate {' '.join(_flags(verdict.seed, wishes, skipped))}", file=out, flush=True)
+    again = shlex.join(["python", "-m", "zkembed.testing.simulate", *_flags(verdict.seed, wishes, skipped)])
+    if verdict.violation == "V7":
+        print(
+            f"again, twice: PYTHONHASHSEED=0 {again} --fingerprint; PYTHONHASHSEED={_hash_seed(verdict.seed)} {again} --fingerprint",
+            file=out,
+        )
+    else:
+        print(f"again: {again}", file=out, flush=True)
 
 
-def shrink(verdict: Verdict, wishes: dict[str, object]) -> tuple[Verdict, frozenset[int]]:
+def shrink(verdict: Verdict, wishes: dict[str, Any]) -> tuple[Verdict, frozenset[int]]:
     """Leave out one fault after the other while the run breaks the same invariant; the last verdict, and what was left out."""
-    skipped = frozenset(wishes["skipped"])  # type: ignore[call-overload]
+    skipped = frozenset(wishes["skipped"])
     for index in range(verdict.planned):
         if index in skipped:
             continue
@@ -255,8 +298,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _faults(text: str) -> tuple[str, ...]:
+    names = tuple(name for name in text.split(",") if name)
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r} given, expected some of {', '.join(FAULTS)}")
     try:
-        return check_faults(tuple(name for name in text.split(",") if name))
+        return check_faults(names)
     except BadArgumentsError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -7,8 +7,8 @@ call ended, all equal (V1 to V3). Checkers read along from the first event to th
 
 from __future__ import annotations
 
-import logging
 import re
+import traceback
 from collections import Counter
 from random import Random
 from typing import Any
@@ -36,6 +36,7 @@ from .workload.workload import Workload
 EPOCH_S = 1_700_000_000.0
 DISK_DELAY_S = (0.0, 0.0005, 0.005)
 SLICE_S = 0.1
+FRAMES = 4
 LINKS_MAX = 8
 """Of one node, for each node there is: a few in each direction and purpose, while old ones close."""
 COMMON = frozenset({"Ping", "Pong", "KeepAlive", "Notify", "Proposal", "Ack", "Commit", "Request"})
@@ -200,7 +201,7 @@ class Simulation(Cluster):
 
     def run_all(self) -> Verdict:
         """Both phases; whatever goes wrong becomes the verdict."""
-        options, violation, text = self.options, "", ""
+        options, violation, text, trace = self.options, "", "", ""
         nodes: tuple[int, ...] = ()
         try:
             self._disturbed()
@@ -211,8 +212,7 @@ class Simulation(Cluster):
             violation, text, nodes = error.id, error.text, error.nodes
         except Exception as error:
             violation, text = type(error).__name__, str(error)
-            logging.getLogger(__name__).debug("seed %d", self.options.seed, exc_info=True)
-            self._error = error
+            trace = "".join(traceback.format_exception(error)[-FRAMES:])
         judged = self.judge.judged + sum((checker.judged for checker in self.checkers), Counter())
         return Verdict(
             seed=self.options.seed,
@@ -227,7 +227,7 @@ class Simulation(Cluster):
             events=len(self.history),
             simulated_s=self.now - 100.0,
             fingerprint=fingerprint(self.history),
-            story=self._tell(nodes) if violation else "",
+            story=trace + self._tell(nodes) if violation else "",
         )
 
     def _disturbed(self) -> None:

@@ -47,8 +47,9 @@ FAULTS: dict[str, str] = {
     "resync": "a follower asks for a snapshot of the leader",
 }
 
+PLANNED_MAX = 16
 HARMFUL = ("wipe", "bit-flip")
-"""Those that take synced data away."""
+"""Those with which a majority loses its disks, in runs beyond the budget."""
 
 
 @frozen
@@ -114,7 +115,7 @@ def draw(
     if beyond:  # An old copy that a majority cannot recognise is beyond everything; the others make for more than a minority.
         drawn = tuple(name for name in allowed if name in {*drawn, *HARMFUL} and name != "old-copy")
     short = rng.random() < 0.25
-    count = rng.choice([3, 6, 10, 16]) if drawn else 0
+    count = rng.choice([3, 6, 10, PLANNED_MAX]) if drawn else 0
     if planned is not None:
         drawn, count = allowed, planned
     return Options(

@@ -13,8 +13,6 @@ from ..history import GuardedWrite, LockSeen, Quiet
 from ..reference import Reference
 from .book import Book
 
-# The longest session timeout (docs/protocol.md section 17): a clock that stood still before that deceives no lease of now.
-TIMEOUT_MAX_S = 60.0
 _CONTENDER = re.compile(r".*-lock-[0-9]{10,}")
 _BELIEVES = "holds"
 
@@ -81,7 +79,9 @@ class LockChecker(Checker):
     def _excused(self, holder: LockSeen, now: LockSeen) -> bool:
         """It may believe what is no longer so: its process was paused, and only its token protects (S-9); or a stranger's delete has
         taken its znode, of which its replica will tell it."""
-        return self._book.pauses.unfair(holder.node, min(holder.t, now.t - TIMEOUT_MAX_S)) or self._evicted(holder.znode)
+        # A clock that stood still longer ago than any session lasts deceives no lease of now.
+        longest = max((session.timeout for session in self._reference.sessions.values()), default=0.0)
+        return self._book.pauses.unfair(holder.node, min(holder.t, now.t - longest)) or self._evicted(holder.znode)
 
     def _evicted(self, znode: str) -> bool:
         changes = self._reference.changes_of(znode)
