@@ -270,7 +270,7 @@ class Leader(Attempt):
         """Send, commit and deliver what the inputs since the last flush allow."""
         if not self.established or self.ended:
             return
-        while self.proposals.flush():  # What a commit has let us propose leaves in the same turn, before anybody is cut off behind it (Y-1).
+        while self.proposals.flush():  # What a commit lets us propose leaves in the same turn, before anybody is cut off behind it (Y-1).
             self.duty.committed()
             self._readmission.committed()
         self.core.deliver()  # Also when the own disk has caught up with a point that the others had committed before.
