@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ZkError
 from ..tree.ops import Ensure
 from .checkers import Violation
 from .history import Calm
@@ -138,6 +139,10 @@ class Liveness:
         world.judge.judged["V4"] += 1
         if not self._wait(lambda: probe.over, bound):
             raise Violation("V4", f"a write of the core {core} is not done within {bound} s: {list(world)}", core)
+        try:
+            probe.result()
+        except ZkError as error:
+            raise Violation("V4", f"a write of the core {core} fails: {error!r}", core) from error
 
     def _await_rest(self, core: tuple[int, ...], leader: int) -> None:
         """V2: it stays leader. V3: calls end, dead sessions go, all become equal. L3: nobody waits for a lock for ever."""

@@ -264,10 +264,8 @@ class Simulation(Cluster):
             if node.app is None:
                 continue
             history = node.peer.history
-            cached, limit = (
-                history.size(history.committed, history.end),
-                settings.outstanding_bytes_max + self.options.replica.limits.txn_bytes_max,
-            )
+            cached = history.size(history.committed, history.end)
+            limit = settings.outstanding_bytes_max + self.options.replica.limits.txn_bytes_max
             links = self.network.count(node.id)
             if links > LINKS_MAX * len(self.nodes):
                 raise Violation("V5", f"node {node.id} has {links} links open", (node.id,))

@@ -22,7 +22,7 @@ from ...zab import effects as zab
 from ..history import Applied, Expiring, History, Jumped, RoleSeen, Touched, plain_outcome
 from .engine_disk import EngineDisk
 from .node import SimNode
-from .replica_app import ReplicaApp
+from .replica_app import INTERNAL, ReplicaApp
 
 
 class Observer(Protocol):
@@ -121,7 +121,7 @@ class ProductionApp(ReplicaApp):
         judge, node = self.node.cluster.judge, self.node
         for effect in effects:
             kind = type(effect)
-            if kind in _INTERNAL:
+            if kind in INTERNAL:
                 judge.effect(node, effect)
             elif kind is zab.SessionsTouched:
                 self._touched(effect.sessions, "touch")  # type: ignore[union-attr]
@@ -258,6 +258,3 @@ class ProductionApp(ReplicaApp):
         frozen.close()
         while frozen.merge_step():
             pass
-
-
-_INTERNAL = frozenset({zab.Deliver, zab.LoadSnapshot, zab.RoleChanged, zab.Serving, zab.ServingEnded})

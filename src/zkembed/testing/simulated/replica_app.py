@@ -1,4 +1,7 @@
-"""A whole replica (protocol, tree, sessions, watches) as the machine of a simulated process: the production composition, unchanged."""
+"""A whole replica as the machine of a simulated process: the production composition, unchanged, but listened to.
+
+Protocol, tree, sessions and watches.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from ...zab.messages import Message
 from .node import CLUSTER, App, SimNode
 
 LIMITS = OpLimits(1000, 4000)
-INTERNAL = (zab.Deliver, zab.LoadSnapshot, zab.RoleChanged, zab.Serving, zab.ServingEnded)
+INTERNAL = frozenset({zab.Deliver, zab.LoadSnapshot, zab.RoleChanged, zab.Serving, zab.ServingEnded})
+"""What the replica takes from its core; the judge looks at it on the way."""
 
 
 class ReplicaApp(App):
@@ -70,7 +74,7 @@ class ReplicaApp(App):
     def _drain_for_judge(self) -> list[zab.Effect]:
         effects = self._drain_core()
         for effect in effects:
-            if isinstance(effect, INTERNAL):
+            if type(effect) in INTERNAL:
                 self.node.cluster.judge.effect(self.node, effect)
         return effects
 
