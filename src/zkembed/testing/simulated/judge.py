@@ -108,7 +108,7 @@ class Judge:
         if epochs.accepted < known.accepted or epochs.current < known.current or epochs.current > epochs.accepted:
             self._fail("A6", f"node {node.id}: epochs went from {known} to {epochs}", node.id)
         self._epochs[storage] = epochs
-        if epochs.current > known.current:
+        if epochs.current > known.current and not epochs.damaged:
             self._check_initial(node)
 
     def _check_initial(self, node: SimNode) -> None:
