@@ -76,7 +76,9 @@ def test_shrinking_leaves_out_faults_while_it_fails_alike(monkeypatch: pytest.Mo
 
 
 def test_interrupted_it_prints_the_verdicts_so_far() -> None:
-    program = "import sys; from zkembed.testing import simulate; sys.exit(simulate.main())"
+    # Whoever runs the suite in the background may have had Ctrl-C ignored for all that he starts.
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += "from zkembed.testing import simulate; sys.exit(simulate.main())"
     with subprocess.Popen(
         [sys.executable, "-u", "-c", f"print('begun', flush=True); {program}", "--seeds", "100000"],
         stdout=subprocess.PIPE,
