@@ -22,6 +22,7 @@ EXPIRY_S = 40.0
 PROBE_TIMEOUT_S = 12.0
 AWAKE_S = 30.0
 MOVES_MAX = 20
+SLOW_S = 0.1
 
 
 class Liveness:
@@ -54,6 +55,9 @@ class Liveness:
         return tuple(sorted(rng.sample(everybody, size)))
 
     def _heal(self, core: tuple[int, ...]) -> None:
+        network = self._world.network
+        if network.delay[1] > SLOW_S:  # A line on which each message waits for the one before is as good as clogged.
+            network.together = max(network.together, 0.8)
         for node_id in core:
             node, disk = self._world.nodes[node_id], self._world.nodes[node_id].disk
             assert isinstance(disk, EngineDisk)

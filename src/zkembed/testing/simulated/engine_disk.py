@@ -69,6 +69,7 @@ class Backup:
     epochs: Epochs
     live: Generation
     possible: tuple[State, ...]
+    tampered: bool
 
 
 class EngineDisk(SimDisk):
@@ -335,7 +336,7 @@ class EngineDisk(SimDisk):
     def back_up(self) -> None:
         """Put a copy of the directory aside, as it is now."""
         possible = tuple(self._possible) or (self._state(),)
-        self._backup = Backup(self.device.copy(), self.storage_id, self.incarnation, self.epochs, self.live.copy(), possible)
+        self._backup = Backup(self.device.copy(), self.storage_id, self.incarnation, self.epochs, self.live.copy(), possible, self.tampered)
 
     @property
     def outdated_backup(self) -> bool:
@@ -351,6 +352,7 @@ class EngineDisk(SimDisk):
         self.storage_id, self.incarnation = backup.storage_id, backup.incarnation
         self.epochs, self.live = backup.epochs, backup.live
         self._possible = list(backup.possible)
+        self.tampered = backup.tampered
         self.outdated = True
         self._vouched = EMPTY
 
